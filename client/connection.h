@@ -1,0 +1,45 @@
+/* connection.h - what a connection is made of; the client library's own view */
+#ifndef CXE_CLIENT_CONNECTION_H
+#define CXE_CLIENT_CONNECTION_H
+
+#include "cxe.h"
+#include "lane.h"
+#include "noise.h"
+#include "transport.h"
+
+struct cxe_connection {
+    struct address server;
+    uint8_t server_public[NOISE_KEY_BYTES];
+    struct noise_keypair self;
+    char transport[32];
+    char fault[256];
+    bool encrypted;
+    uint64_t timeout_ns;
+    unsigned lane_count;
+    struct lane *lanes[CXE_LANES_MAX];
+    uint32_t next_lane; /* where lane_acquire starts looking; relaxed */
+    uint32_t users;     /* regions and queues open on it */
+};
+
+struct cxe_region {
+    struct cxe_connection *connection;
+    uint64_t handle;
+    uint64_t bytes; /* relaxed: grows */
+    uint32_t flags;
+    uint32_t mappings; /* 0 or 1 */
+    char name[CXE_NAME_BYTES];
+};
+
+/* The deadline of an operation that starts now. */
+uint64_t connection_deadline_ns(const struct cxe_connection *connection);
+
+/* True if page faults can be served in a signal handler over this connection's transport. */
+bool connection_async_signal_safe(const struct cxe_connection *connection);
+
+/* The same server and keys, other sessions: for the child of a fork, which must not use its parent's. */
+int connection_reopen(const struct cxe_connection *connection, struct cxe_connection **connection_out);
+
+/* Frees a connection inherited over fork without a word to the server: the sessions are the parent's. */
+void connection_abandon(struct cxe_connection *connection);
+
+#endif

@@ -1,0 +1,94 @@
+/* lane.h - one session to the server and the operations travelling over it
+ *
+ * A connection has a few lanes that its threads share, and one more for each queue. Who wants something takes
+ * a free lane, sends, polls and goes: there is no receiving thread to hand over to, and a lane nobody holds
+ * does nothing.
+ *
+ * Everything here but open and close is async-signal-safe when the endpoint is: a page fault runs through it
+ * in a SIGBUS handler. Hence the rules for whoever holds a lane: no allocation, no stdio, no lock that an
+ * application thread can hold while it faults, and never touch memory that can fault (operands and results
+ * are ordinary memory; callers bounce what lies in a mapping).
+ */
+#ifndef CXE_CLIENT_LANE_H
+#define CXE_CLIENT_LANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cxe.h"
+#include "wire.h"
+
+struct lane;
+
+/* One operation of any length: the lane cuts it into frames. The caller's memory; it is the lane's from
+ * lane_post until `done` is called or lane_cancel returns. */
+struct op {
+    uint8_t opcode;      /* enum opcode */
+    uint8_t width_log2;  /* atomics */
+    uint32_t line_count; /* line operations (any number), REGION_LIST; else 0 */
+    uint64_t region;
+    uint64_t offset;
+    const void *operand;   /* MEM_WR: line_count lines. Others: as on the wire. Must last until `done` */
+    const uint64_t *masks; /* MEM_WR_PTL: line_count byte masks; its lines are `operand` */
+    void *result;          /* room for the values: line_count lines, or as on the wire */
+
+    /* Called once, by whoever makes the lane progress, with the lane held. It may post other operations.
+     * NULL: none. `result`: 0, or negative errno; -CXE_EUNKNOWN: sent, and nobody can tell. */
+    void (*done)(struct op *op, int result);
+    void *context; /* the caller's */
+
+    bool finished; /* set just before `done`, with `outcome` */
+    int outcome;
+
+    /* The lane's own. */
+    uint32_t issued_lines; /* cut into frames so far */
+    uint32_t parts;        /* frames that hold a part and are not answered */
+    bool issued;           /* the last part is in a frame */
+    bool part_done;        /* some of it took effect, or may have */
+    struct op *next;
+};
+
+/* A free lane of the connection, held. Spins, and yields, while all are taken. Release it soon. */
+struct lane *lane_acquire(struct cxe_connection *connection);
+/* This very lane, held: for who waits for an operation that somebody else started (a prefetch). */
+void lane_hold(struct lane *lane);
+bool lane_hold_try(struct lane *lane);
+void lane_release(struct lane *lane);
+
+/* All that follows: by the holder. */
+
+/* Queues the operation behind those posted before; it leaves at the latest with lane_progress. Operations on
+ * one line keep their order. */
+void lane_post(struct lane *lane, struct op *op);
+
+/* One step, never blocks: takes answers, completes operations, repeats what is overdue, reconnects, sends
+ * what the window has room for. Returns how many operations it completed. */
+unsigned lane_progress(struct lane *lane);
+
+/* Progresses until the operation is finished: spins a while, then sleeps in between. Returns op->outcome, or
+ * -ETIMEDOUT at the deadline (clock_now_ns time; UINT64_MAX: none): the operation then still travels, see
+ * lane_cancel. */
+int lane_wait(struct lane *lane, struct op *op, uint64_t deadline_ns);
+
+/* The same until nothing is in flight or posted. */
+int lane_drain(struct lane *lane, uint64_t deadline_ns);
+
+/* Takes the operation back; its memory is the caller's again, `done` is not called. What of it was sent may
+ * still happen. Returns -ETIMEDOUT if it surely changed nothing, -CXE_EUNKNOWN if it may have. */
+int lane_cancel(struct lane *lane, struct op *op);
+
+/* Posts, waits, cancels at the deadline: the common case. */
+int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns);
+
+/* Operations posted or in flight. */
+unsigned lane_busy(const struct lane *lane);
+
+/* Does the server answer? The time since its last answer while something was in flight; 0 if nothing is
+ * overdue. */
+uint64_t lane_silence_ns(const struct lane *lane);
+
+/* Lines of a write that fit one frame, with room to spare for further operations; for who batches by the
+ * frame. */
+unsigned lane_frame_lines(const struct lane *lane);
+
+#endif
