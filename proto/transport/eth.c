@@ -1,0 +1,316 @@
+/* eth.c - see eth.h */
+#include "eth.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "wire.h"
+
+#define SOCKET_BUFFER_BYTES (8 << 20) /* holds a burst of a hundred of the longest frames */
+#define IPV4_OVERHEAD       28        /* IP and UDP headers without options */
+#define IPV6_OVERHEAD       48
+
+struct eth {
+    struct endpoint endpoint;
+    bool connected;
+};
+
+static struct eth *eth_of(struct endpoint *endpoint)
+{
+    return (struct eth *)endpoint; /* its first member */
+}
+
+/* A system call for the hot path: not glibc's wrappers, which are cancellation points and may be interposed
+ * by a preloaded library; and errno stays as it was, for the sake of an interrupted program. */
+static long enter_kernel(long number, long a, long b, long c, long d, long e, long f)
+{
+    int saved = errno;
+    long result = syscall(number, a, b, c, d, e, f);
+
+    if (result < 0) {
+        result = -errno;
+        errno = saved;
+    }
+    return result;
+}
+
+/* A link that is down, a route that is missing or a firewall may all be gone in a moment: that is loss, and
+ * the session decides how long to put up with it. */
+static bool error_is_loss(long error)
+{
+    switch (-error) {
+    case EINTR:
+    case ENOBUFS:
+    case ENOMEM:
+    case EPERM:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case EPROTO:
+        return true;
+    }
+    return false;
+}
+
+static socklen_t address_bytes(const struct address *address)
+{
+    return address->sa.sa_family == AF_INET ? sizeof(address->in) : sizeof(address->in6);
+}
+
+static int eth_send(struct endpoint *endpoint, const struct address *to, const void *frame,
+                    size_t frame_bytes)
+{
+    struct eth *eth = eth_of(endpoint);
+    socklen_t to_bytes = 0;
+    long sent;
+
+    if (eth->connected)
+        to = NULL;
+    else
+        to_bytes = address_bytes(to);
+    sent = enter_kernel(SYS_sendto, endpoint->fd, (long)frame, (long)frame_bytes, MSG_DONTWAIT | MSG_NOSIGNAL,
+                        (long)to, to_bytes);
+    if (sent < 0)
+        return error_is_loss(sent) ? -EAGAIN : (int)sent;
+    endpoint->sent_frames++;
+    endpoint->sent_bytes += frame_bytes;
+    return 0;
+}
+
+/* What IP does with a datagram longer than the path, as far as it knows the path. */
+static int set_fragmenting(int fd, sa_family_t family, int how_v4, int how_v6)
+{
+    long result;
+
+    if (family == AF_INET)
+        result =
+            enter_kernel(SYS_setsockopt, fd, IPPROTO_IP, IP_MTU_DISCOVER, (long)&how_v4, sizeof(how_v4), 0);
+    else
+        result = enter_kernel(SYS_setsockopt, fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, (long)&how_v6,
+                              sizeof(how_v6), 0);
+    return (int)result;
+}
+
+/* PROBE: don't fragment, and do not believe what was heard about the path before. */
+static int eth_probe(struct endpoint *endpoint, const struct address *to, const void *frame,
+                     size_t frame_bytes)
+{
+    sa_family_t family = endpoint->local.sa.sa_family;
+    int error = set_fragmenting(endpoint->fd, family, IP_PMTUDISC_PROBE, IPV6_PMTUDISC_PROBE);
+
+    if (error)
+        return error;
+    error = eth_send(endpoint, to, frame, frame_bytes);
+    set_fragmenting(endpoint->fd, family, IP_PMTUDISC_DONT, IPV6_PMTUDISC_DONT);
+    return error;
+}
+
+static int eth_receive(struct endpoint *endpoint, void *buffer, size_t buffer_bytes, struct address *from_out)
+{
+    for (;;) {
+        socklen_t from_bytes = sizeof(*from_out);
+        long received;
+
+        if (from_out)
+            memset(from_out, 0, sizeof(*from_out));
+        /* With MSG_TRUNC the kernel tells the datagram's own length, not what it wrote. */
+        received = enter_kernel(SYS_recvfrom, endpoint->fd, (long)buffer, (long)buffer_bytes,
+                                MSG_DONTWAIT | MSG_TRUNC, (long)from_out, from_out ? (long)&from_bytes : 0);
+        if (received < 0) {
+            bool nothing = error_is_loss(received) || received == -EMSGSIZE;
+            return nothing ? -EAGAIN : (int)received; /* the next call sees what else is there */
+        }
+        if (received == 0 || (size_t)received > buffer_bytes) {
+            endpoint->dropped_frames++;
+            continue;
+        }
+        endpoint->received_frames++;
+        endpoint->received_bytes += (uint64_t)received;
+        return (int)received;
+    }
+}
+
+static int eth_arm(struct endpoint *endpoint)
+{
+    (void)endpoint; /* nothing is kept here that the kernel does not know of */
+    return 0;
+}
+
+static void eth_close(struct endpoint *endpoint)
+{
+    close(endpoint->fd);
+    free(eth_of(endpoint));
+}
+
+static const struct endpoint_ops eth_ops = {
+    .send = eth_send,
+    .probe = eth_probe,
+    .receive = eth_receive,
+    .arm = eth_arm,
+    .close = eth_close,
+};
+
+/* ---- opening ---- */
+
+static void set_buffer(int fd, int option_force, int option)
+{
+    int bytes = SOCKET_BUFFER_BYTES;
+
+    if (setsockopt(fd, SOL_SOCKET, option_force, &bytes, sizeof(bytes)) < 0)
+        setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes)); /* as much as the system lets us have */
+}
+
+static int open_socket(sa_family_t family, int *fd_out)
+{
+    int fd, error, on = 1;
+
+    if (family != AF_INET && family != AF_INET6)
+        return -EAFNOSUPPORT;
+    fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_UDP);
+    if (fd < 0)
+        return -errno;
+    /* One family to a socket: "[::]" then means what it says, and addresses have one form only. */
+    if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0) {
+        error = -errno;
+        goto close_fd;
+    }
+    error = set_fragmenting(fd, family, IP_PMTUDISC_DONT, IPV6_PMTUDISC_DONT);
+    if (error)
+        goto close_fd;
+    set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+    set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    *fd_out = fd;
+    return 0;
+
+close_fd:
+    close(fd);
+    return error;
+}
+
+/* Takes the socket over, also when it fails. */
+static int make_endpoint(int fd, bool connected, uint32_t frame_bytes_max, struct endpoint **endpoint_out)
+{
+    struct eth *eth = calloc(1, sizeof(*eth));
+    socklen_t local_bytes = sizeof(eth->endpoint.local);
+    int error;
+
+    if (!eth || getsockname(fd, &eth->endpoint.local.sa, &local_bytes) < 0) {
+        error = -errno;
+        free(eth);
+        close(fd);
+        return error;
+    }
+    eth->endpoint.ops = &eth_ops;
+    eth->endpoint.fd = fd;
+    eth->endpoint.frame_bytes_max = frame_bytes_max;
+    eth->endpoint.async_signal_safe = true;
+    eth->connected = connected;
+    *endpoint_out = &eth->endpoint;
+    return 0;
+}
+
+/* The longest frame that goes out of a connected socket whole; never below the smallest that the protocol
+ * needs, which IP will fragment where it must. */
+static uint32_t frame_bytes_of_path(int fd, sa_family_t family)
+{
+    int mtu = 0, frame_bytes;
+    socklen_t mtu_bytes = sizeof(mtu);
+    int error = family == AF_INET ? getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &mtu_bytes)
+                                  : getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &mtu_bytes);
+
+    if (error)
+        return FRAME_BYTES_MIN;
+    frame_bytes = mtu - (family == AF_INET ? IPV4_OVERHEAD : IPV6_OVERHEAD);
+    if (frame_bytes < FRAME_BYTES_MIN)
+        return FRAME_BYTES_MIN;
+    return frame_bytes > FRAME_BYTES_MAX ? FRAME_BYTES_MAX : (uint32_t)frame_bytes;
+}
+
+int eth_connect(const struct address *server, struct endpoint **endpoint_out)
+{
+    sa_family_t family = server->sa.sa_family;
+    int fd, error = open_socket(family, &fd);
+
+    if (error)
+        return error;
+    if (connect(fd, &server->sa, address_bytes(server)) < 0) {
+        error = -errno;
+        close(fd);
+        return error;
+    }
+    return make_endpoint(fd, true, frame_bytes_of_path(fd, family), endpoint_out);
+}
+
+/* A program for the kernel that picks the socket of a port: the datagram's bytes begin at 0 (behind the UDP
+ * header), the result is the socket's number, and a number that no socket has means "by the hash of the
+ * addresses". A load beyond the datagram's end ends the program with 0. */
+static int attach_selector(int fd, unsigned shard_count)
+{
+    const uint32_t receiver = offsetof(struct record_header, receiver);
+    const uint32_t type = offsetof(struct record_header, type);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, type),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RECORD_DATA, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+        /* Loads are big endian, the field is little: put it together from its bytes, the highest first. */
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, receiver + 3),
+        BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 8),
+        BPF_STMT(BPF_MISC | BPF_TAX, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, receiver + 2),
+        BPF_STMT(BPF_ALU | BPF_OR | BPF_X, 0),
+        BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 8),
+        BPF_STMT(BPF_MISC | BPF_TAX, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, receiver + 1),
+        BPF_STMT(BPF_ALU | BPF_OR | BPF_X, 0),
+        BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 8),
+        BPF_STMT(BPF_MISC | BPF_TAX, 0),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, receiver),
+        BPF_STMT(BPF_ALU | BPF_OR | BPF_X, 0),
+        BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, shard_count),
+        BPF_STMT(BPF_RET | BPF_A, 0),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)) < 0 ? -errno : 0;
+}
+
+/* Shard 0 binds alone and only then lets others in: so a second daemon, which begins with its own shard 0,
+ * is turned away instead of taking half of the datagrams. */
+static int bind_shard(int fd, const struct address *local, unsigned shard, unsigned shard_count)
+{
+    int on = 1;
+
+    if (shard > 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        return -errno;
+    if (bind(fd, &local->sa, address_bytes(local)) < 0)
+        return -errno;
+    if (shard > 0)
+        return attach_selector(fd, shard_count);
+    if (shard_count > 1 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        return -errno;
+    return 0;
+}
+
+int eth_listen(const struct address *local, unsigned shard, unsigned shard_count,
+               struct endpoint **endpoint_out)
+{
+    int fd, error;
+
+    CHECK(shard < shard_count && shard_count <= WORKERS_MAX);
+    error = open_socket(local->sa.sa_family, &fd);
+    if (error)
+        return error;
+    error = bind_shard(fd, local, shard, shard_count);
+    if (error) {
+        close(fd);
+        return error;
+    }
+    return make_endpoint(fd, false, FRAME_BYTES_MAX, endpoint_out);
+}
