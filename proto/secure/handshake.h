@@ -1,11 +1,11 @@
 /* handshake.h - from two static keys to a session: cookie exchange, then Noise_IK_25519_ChaChaPoly_SHA512
  *
  *   client                                   server
- *   HELLO  nonce, padding              -->            keeps no state
- *                                      <--   COOKIE   keyed hash of address, time and nonce; no longer than
- * HELLO INIT   cookie, Noise message 1     -->            cookie first, then the rate limit, only then
- * public-key work
- *                                      <--   RESP     Noise message 2; no longer than INIT
+ *   HELLO  nonce, padding           -->           keeps no state
+ *                                  <--   COOKIE  keyed hash of address, time and nonce; no longer than HELLO
+ *   INIT   cookie, Noise message 1  -->           cookie first, then the rate limit, only then public-key
+ * work
+ *                                  <--   RESP    Noise message 2; no longer than INIT
  *
  * A repeated INIT (the answer was lost, or somebody replays it) gets the same RESP, or nothing; never a
  * second session. Pure: no I/O; time and address come in as arguments. Source: the Noise Protocol Framework,
@@ -24,6 +24,9 @@
 #define HANDSHAKE_COOKIE_BYTES   16
 #define HANDSHAKE_COOKIE_LIFE_NS (60 * NS_PER_S)
 #define HANDSHAKE_FRAME_BYTES    256 /* every handshake frame fits */
+
+#define HANDSHAKE_NONCE_BYTES    16
+#define HANDSHAKE_MESSAGE1_BYTES (NOISE_INIT_OVERHEAD + 16) /* with struct wire_offer */
 
 /* What the client asks for; travels encrypted in INIT. */
 struct handshake_offer {
@@ -50,12 +53,20 @@ struct handshake_keys {
 
 /* ---- client ---- */
 
+enum handshake_step {
+    HANDSHAKE_DONE, /* or never begun: takes nothing */
+    HANDSHAKE_HELLO,
+    HANDSHAKE_INIT, /* message1 made; RESP awaited */
+};
+
 struct handshake_client {
+    enum handshake_step step;
     struct noise_handshake noise;
     struct handshake_offer offer;
-    uint8_t nonce[16];
+    uint8_t nonce[HANDSHAKE_NONCE_BYTES];
     uint8_t server_public[NOISE_KEY_BYTES];
     struct noise_keypair self;
+    uint8_t message1[HANDSHAKE_MESSAGE1_BYTES]; /* made once: a repeated INIT must name the same session */
 };
 
 /* Async-signal-safe, as are the other client functions: a page fault may have to reconnect. */
@@ -65,16 +76,25 @@ void handshake_client_init(struct handshake_client *client, const struct noise_k
 /* Writes HELLO (room: HANDSHAKE_FRAME_BYTES). Returns its length. May be repeated. */
 size_t handshake_client_hello(struct handshake_client *client, uint8_t *frame_out);
 
-/* Takes COOKIE, writes INIT. Returns its length; -EPROTO: not an answer to our HELLO (ignore it). */
+/* Takes COOKIE, writes INIT (room: HANDSHAKE_FRAME_BYTES). Returns its length; -EPROTO: not an answer to our
+ * HELLO (ignore it); -EKEYREJECTED: the server's public key is no key (of low order). When RESP does not
+ * come, repeat from HELLO: cookies age; the INIT that follows carries the same Noise message as the first. */
 int handshake_client_cookie(struct handshake_client *client, const uint8_t *frame, size_t frame_bytes,
                             uint8_t *init_out);
 
-/* Takes RESP. 0: done, or the server said why not (see grant_out->status). -EPROTO, -EBADMSG: not for us
- * (ignore it). */
+/* Takes RESP. 0: done, or the server said why not (see grant_out->status; then keys_out is not written); the
+ * client's secrets are wiped. -EPROTO, -EBADMSG: not for us (ignore it), or a server that breaks the rules,
+ * such as a cipher that was not offered. */
 int handshake_client_resp(struct handshake_client *client, const uint8_t *frame, size_t frame_bytes,
                           struct handshake_grant *grant_out, struct handshake_keys *keys_out);
 
+/* Forgets everything, at any step. */
+void handshake_client_wipe(struct handshake_client *client);
+
 /* ---- server ---- */
+
+/* The best cipher in both masks: AES-256-GCM, then ChaCha20-Poly1305, then PLAIN. -EACCES: none. */
+int handshake_pick_cipher(uint8_t client_mask, uint8_t server_mask, enum record_cipher *cipher_out);
 
 struct handshake_limits {
     uint32_t inits_per_second; /* public-key operations begun, all clients together; a token bucket */
@@ -108,7 +128,8 @@ struct handshake_claim {
     uint8_t client_ephemeral[NOISE_KEY_BYTES]; /* names this very INIT: a repeat carries the same */
 };
 
-/* The ephemeral key of an INIT, unopened, for recognising repeats before any work. -EPROTO. */
+/* The ephemeral key of an INIT, unopened, for recognising repeats before any work. Anybody can copy it: what
+ * a repeat gets is the very RESP of the first, or nothing. -EPROTO: not an INIT. */
 int handshake_server_peek(const uint8_t *frame, size_t frame_bytes, uint8_t ephemeral_out[NOISE_KEY_BYTES]);
 
 /* Takes INIT. -EPROTO: malformed; -EACCES: bad or stale cookie; -EAGAIN: over the rate limit; -EBADMSG: not
@@ -117,7 +138,9 @@ int handshake_server_open(struct handshake_server *server, const uint8_t *frame,
                           const void *address, size_t address_bytes, uint64_t now_ns,
                           struct handshake_claim *claim_out);
 
-/* Writes RESP for a claim; returns its length. With grant->status other than OK no keys result. */
+/* Writes RESP (room: HANDSHAKE_FRAME_BYTES) for a claim, once; returns its length. Wipes the claim's secrets.
+ * With grant->status other than OK no keys result, and keys_out may be NULL. -EBADMSG: the claim was spent,
+ * or did not come from handshake_server_open. */
 int handshake_server_resp(struct handshake_server *server, struct handshake_claim *claim,
                           const struct handshake_grant *grant, uint8_t *resp_out,
                           struct handshake_keys *keys_out);

@@ -28,6 +28,10 @@ enum record_cipher {
 };
 #define RECORD_CIPHER_COUNT 3
 
+/* Bit 1 << enum record_cipher for each that this CPU can do. PLAIN is always among them; whether to allow it
+ * is the caller's question. sodium_init() must have succeeded before anything here is called. */
+uint8_t record_ciphers_available(void);
+
 /* One key, expanded for its cipher. */
 struct record_key {
     crypto_aead_aes256gcm_state aes; /* 16-byte aligned by its type */
@@ -54,6 +58,7 @@ struct record_opener {
     uint64_t window[RECORD_REPLAY_WINDOW / 64];
 };
 
+/* `cipher` must be one of record_ciphers_available(). The key is the caller's to wipe. */
 void record_sealer_init(struct record_sealer *sealer, enum record_cipher cipher,
                         const uint8_t key[RECORD_KEY_BYTES], uint32_t receiver, uint64_t now_ns);
 void record_opener_init(struct record_opener *opener, enum record_cipher cipher,
@@ -73,7 +78,7 @@ int record_seal(struct record_sealer *sealer, const uint8_t *body, size_t body_b
 int record_open(struct record_opener *opener, uint8_t *frame, size_t frame_bytes, uint64_t now_ns,
                 uint64_t *counter_out);
 
-/* Forget the keys. */
+/* Forget the keys. A wiped sealer seals no more (-EKEYEXPIRED), a wiped opener opens no more (-EALREADY). */
 void record_sealer_wipe(struct record_sealer *sealer);
 void record_opener_wipe(struct record_opener *opener);
 
