@@ -212,7 +212,7 @@ int record_seal(struct record_sealer *sealer, const uint8_t *body, size_t body_b
 {
     struct record_header header;
 
-    if (sealer->counter > RECORD_COUNTER_MAX)
+    if (sealer->counter == 0 || sealer->counter > RECORD_COUNTER_MAX)
         return -EKEYEXPIRED;
     if (now_ns >= sealer->rekey_at_ns || sealer->counter >= sealer->rekey_at_counter) {
         key_derive_next(&sealer->key, sealer->cipher, &sealer->key);
@@ -238,7 +238,6 @@ int record_seal(struct record_sealer *sealer, const uint8_t *body, size_t body_b
 void record_sealer_wipe(struct record_sealer *sealer)
 {
     sodium_memzero(sealer, sizeof(*sealer));
-    sealer->counter = UINT64_MAX; /* seals no more */
 }
 
 /* ---- opener ---- */
@@ -247,6 +246,7 @@ void record_opener_init(struct record_opener *opener, enum record_cipher cipher,
                         const uint8_t key[RECORD_KEY_BYTES])
 {
     memset(opener, 0, sizeof(*opener));
+    opener->keyed = true;
     opener->cipher = cipher;
     key_init(&opener->keys[0], cipher, key);
 }
@@ -298,6 +298,8 @@ int record_open(struct record_opener *opener, uint8_t *frame, size_t frame_bytes
     uint64_t counter;
     int error;
 
+    if (!opener->keyed)
+        return -EBADMSG;
     if (frame_bytes < RECORD_OVERHEAD)
         return -EPROTO;
     memcpy(&header, frame, sizeof(header));
@@ -322,5 +324,4 @@ int record_open(struct record_opener *opener, uint8_t *frame, size_t frame_bytes
 void record_opener_wipe(struct record_opener *opener)
 {
     sodium_memzero(opener, sizeof(*opener));
-    opener->newest_counter = UINT64_MAX; /* every counter is too old: opens no more */
 }

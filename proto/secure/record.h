@@ -52,6 +52,7 @@ struct record_sealer {
 struct record_opener {
     struct record_key keys[2]; /* [phase & 1] */
     enum record_cipher cipher;
+    bool keyed;                 /* false: takes nothing */
     uint8_t phase;              /* the newest seen */
     uint64_t previous_until_ns; /* the key before is taken until then */
     uint64_t newest_counter;
@@ -78,7 +79,8 @@ int record_seal(struct record_sealer *sealer, const uint8_t *body, size_t body_b
 int record_open(struct record_opener *opener, uint8_t *frame, size_t frame_bytes, uint64_t now_ns,
                 uint64_t *counter_out);
 
-/* Forget the keys. A wiped sealer seals no more (-EKEYEXPIRED), a wiped opener opens no more (-EALREADY). */
+/* Forget the keys. Wiped ones, like all those that are zero throughout, seal no more (-EKEYEXPIRED) and open
+ * no more (-EBADMSG). */
 void record_sealer_wipe(struct record_sealer *sealer);
 void record_opener_wipe(struct record_opener *opener);
 
