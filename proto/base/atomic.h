@@ -7,6 +7,7 @@
 
 #define load_relaxed(p)         __atomic_load_n((p), __ATOMIC_RELAXED)
 #define load_acquire(p)         __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define load_seq_cst(p)         __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define store_relaxed(p, v)     __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define store_release(p, v)     __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define store_seq_cst(p, v)     __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
@@ -14,6 +15,7 @@
 #define fetch_sub_relaxed(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED)
 #define fetch_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
 #define fetch_sub_acq_rel(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
+#define fetch_add_seq_cst(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define exchange_acq_rel(p, v)  __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 
 /* True, and *p == desired, if *p was *expected; else *expected holds what was there. */
