@@ -95,6 +95,9 @@ int cli_open(const char *name, struct cxe_connection **connection_out, struct cx
 /* Ends both (either may be NULL). */
 void cli_close(struct cxe_connection *connection, struct cxe_region *region);
 
+/* "cxe region create": what is running. */
+const char *cli_program(void);
+
 /* ---- output ---- */
 
 /* Prints one object on standard output and drops it. Returns an exit status: CLI_FAILED if it could not be

@@ -1,4 +1,8 @@
 /* limits.h - every bound of the project, and how the bounds depend on each other */
+/* This header stands in the way of the C library's of that name, which others want (argp.h); outside the
+ * guard, since the compiler's own passes here twice. */
+#include_next <limits.h>
+
 #ifndef CXE_BASE_LIMITS_H
 #define CXE_BASE_LIMITS_H
 
