@@ -1,0 +1,342 @@
+/* worker.c - the event loop: poll while it is worth it, then sleep
+ *
+ * Polling is adaptive. A wake-up costs more than ten round trips, so after a frame the worker looks for the
+ * next one for at most spin_ns. Whether that pays is measured: `gap_ns` follows the time between bursts, and
+ * where that is longer than four times the limit the worker sleeps at once, since it would only burn the time
+ * and then sleep anyway. A worker without work sleeps without a time-out, unless a session's end or the
+ * pool's housekeeping is due.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "check.h"
+#include "clock.h"
+#include "log.h"
+#include "quiesce.h"
+#include "worker_internal.h"
+
+#define ROUND_FRAMES_MAX 64 /* taken from one endpoint before the loop looks around */
+#define QUIET_NS         (100 * NS_PER_MS)
+#define HOUSEKEEPING_NS  (10 * NS_PER_MS) /* while there are always frames: at the latest so often */
+
+/* ---- boot ---- */
+
+static int listen_all(struct worker *worker, char *why_out, size_t why_bytes)
+{
+    const struct worker_options *options = &worker->options;
+
+    for (unsigned i = 0; i < options->listen_count; i++) {
+        char text[64];
+        int error = transport_listen(options->transport, &options->listen[i], options->index, options->count,
+                                     options->fault, &worker->endpoints[i]);
+
+        if (error) {
+            snprintf(why_out, why_bytes, "cannot listen on %s over %s: %s",
+                     address_format(&options->listen[i], text, sizeof(text)), options->transport,
+                     strerror(-error));
+            return error;
+        }
+        worker->addresses[i] = worker->endpoints[i]->local;
+    }
+    return 0;
+}
+
+static int watch_all(struct worker *worker)
+{
+    int error = poller_open(worker->options.use_io_uring, &worker->poller);
+
+    if (error)
+        return error;
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->wake_fd < 0)
+        return -errno;
+    error = poller_add(worker->poller, worker->wake_fd);
+    for (unsigned i = 0; !error && i < worker->options.listen_count; i++)
+        if (worker->endpoints[i]->fd >= 0)
+            error = poller_add(worker->poller, worker->endpoints[i]->fd);
+    return error;
+}
+
+int worker_open(const struct worker_options *options, struct worker **worker_out, char *why_out,
+                size_t why_bytes)
+{
+    /* Mapped, not allocated: it holds frames and keys, which belong in no core dump. */
+    struct worker *worker =
+        mmap(NULL, sizeof(*worker), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int error = -ENOMEM;
+
+    snprintf(why_out, why_bytes, "not enough memory for a worker");
+    if (worker == MAP_FAILED)
+        return error;
+    madvise(worker, sizeof(*worker), MADV_DONTDUMP);
+    worker->options = *options;
+    worker->wake_fd = -1;
+    handshake_server_init(&worker->handshake, options->key, options->cookie_secret,
+                          &options->handshake_limits);
+    error = session_table_open(options->sessions_max, options->index, options->count, &worker->sessions);
+    if (error)
+        goto close_worker;
+    error = listen_all(worker, why_out, why_bytes);
+    if (error)
+        goto close_worker;
+    error = watch_all(worker);
+    if (error) {
+        snprintf(why_out, why_bytes, "cannot watch the sockets: %s", strerror(-error));
+        goto close_worker;
+    }
+    *worker_out = worker;
+    return 0;
+close_worker:
+    worker_close(worker);
+    return error;
+}
+
+void worker_close(struct worker *worker)
+{
+    if (!worker)
+        return;
+    CHECK(!worker->started);
+    for (unsigned i = 0; i < worker->options.listen_count; i++)
+        endpoint_close(worker->endpoints[i]);
+    poller_close(worker->poller);
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    session_table_close(worker->sessions);
+    sodium_memzero(worker, sizeof(*worker));
+    munmap(worker, sizeof(*worker));
+}
+
+const struct address *worker_address(const struct worker *worker, unsigned listen_index)
+{
+    return &worker->addresses[listen_index];
+}
+
+const struct worker_counters *worker_counters(const struct worker *worker)
+{
+    return &worker->counters;
+}
+
+const char *worker_poller(const struct worker *worker)
+{
+    return poller_name(worker->poller);
+}
+
+/* ---- the loop ---- */
+
+/* Takes what has arrived. Returns how many frames. */
+static unsigned receive_round(struct worker *worker, uint64_t now_ns)
+{
+    unsigned frames = 0;
+
+    for (unsigned i = 0; i < worker->options.listen_count; i++) {
+        for (unsigned taken = 0; taken < ROUND_FRAMES_MAX; taken++) {
+            struct address from;
+            int bytes =
+                endpoint_receive(worker->endpoints[i], worker->received, sizeof(worker->received), &from);
+
+            if (bytes <= 0)
+                break; /* empty; or an error that concerns one peer, whose session will say so */
+            worker->burst = ++frames;
+            worker_frame(worker, i, &from, (size_t)bytes, now_ns);
+        }
+    }
+    return frames;
+}
+
+static void end_expired(struct worker *worker, uint64_t now_ns, uint64_t *next_ns_out)
+{
+    struct session *session;
+
+    while ((session = session_next_expiry(worker->sessions, worker->options.idle_timeout_ns, next_ns_out)) &&
+           *next_ns_out <= now_ns)
+        worker_end_session(worker, session, session->confirmed, now_ns);
+}
+
+/* The tenants changed: whose key is nobody's any more, or another tenant's, has to leave. */
+static void end_removed_tenants(struct worker *worker, uint64_t now_ns)
+{
+    uint64_t generation = load_acquire(worker->options.tenants_generation);
+    struct session *session;
+    uint32_t cursor = 0;
+
+    if (generation == worker->tenants_seen)
+        return;
+    worker->tenants_seen = generation;
+    while ((session = session_next(worker->sessions, &cursor))) {
+        uint16_t tenant;
+
+        if (worker->options.find_tenant(worker->options.context, session->client_public, &tenant) < 0 ||
+            tenant != session->tenant)
+            worker_end_session(worker, session, true, now_ns);
+    }
+}
+
+/* What has a time of its own. Returns when it wants to run next. */
+static uint64_t housekeeping(struct worker *worker, uint64_t now_ns)
+{
+    uint64_t expiry_ns, maintenance_ns;
+
+    worker->housekeeping_ns = now_ns + HOUSEKEEPING_NS;
+    end_removed_tenants(worker, now_ns);
+    end_expired(worker, now_ns, &expiry_ns);
+    maintenance_ns = executor_maintain(worker->options.executor, worker->options.index, now_ns);
+    return expiry_ns < maintenance_ns ? expiry_ns : maintenance_ns;
+}
+
+static bool all_armed(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.listen_count; i++)
+        if (endpoint_arm(worker->endpoints[i]) < 0)
+            return false;
+    return true;
+}
+
+static void sleep_until(struct worker *worker, uint64_t wake_ns, uint64_t now_ns)
+{
+    uint64_t ignored;
+
+    if (wake_ns <= now_ns || !all_armed(worker))
+        return;
+    COUNT(worker, sleeps, 1);
+    quiesce_offline(worker->options.quiesce, worker->options.index);
+    poller_wait(worker->poller, wake_ns == UINT64_MAX ? UINT64_MAX : wake_ns - now_ns);
+    quiesce_online(worker->options.quiesce, worker->options.index);
+    if (read(worker->wake_fd, &ignored, sizeof(ignored)) < 0)
+        return; /* nobody called; a frame or a time did */
+}
+
+/* Is it worth looking for another frame instead of sleeping? */
+static bool keep_spinning(const struct worker *worker, uint64_t now_ns)
+{
+    uint64_t spin_ns = worker->options.spin_ns;
+
+    return now_ns - worker->last_frame_ns < spin_ns && worker->gap_ns < 4 * spin_ns;
+}
+
+static void note_burst(struct worker *worker, uint64_t now_ns)
+{
+    uint64_t gap_ns = now_ns - worker->last_frame_ns;
+
+    if (gap_ns > 8 * worker->options.spin_ns)
+        gap_ns = 8 * worker->options.spin_ns; /* one long pause must not take long to be forgotten */
+    worker->gap_ns = (7 * worker->gap_ns + gap_ns) / 8;
+}
+
+static void loop(struct worker *worker)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    worker->last_frame_ns = now_ns;
+    while (!load_acquire(&worker->stopping)) {
+        uint64_t before_ns = now_ns;
+        unsigned frames;
+
+        quiesce_pass(worker->options.quiesce, worker->options.index);
+        worker->burst = 0;
+        frames = receive_round(worker, now_ns);
+        now_ns = clock_now_ns();
+        if (frames) {
+            note_burst(worker, before_ns);
+            worker->last_frame_ns = now_ns;
+            COUNT(worker, busy_ns, now_ns - before_ns);
+            if (now_ns >= worker->housekeeping_ns)
+                housekeeping(worker, now_ns);
+        } else if (keep_spinning(worker, now_ns)) {
+            COUNT(worker, spin_ns, now_ns - before_ns);
+            cpu_relax();
+        } else {
+            sleep_until(worker, housekeeping(worker, now_ns), now_ns);
+            now_ns = clock_now_ns();
+        }
+    }
+}
+
+static void say_goodbye(struct worker *worker)
+{
+    uint64_t now_ns = clock_now_ns();
+    struct session *session;
+    uint32_t cursor = 0;
+
+    while ((session = session_next(worker->sessions, &cursor)))
+        worker_end_session(worker, session, session->confirmed, now_ns);
+}
+
+static void *thread_main(void *argument)
+{
+    struct worker *worker = argument;
+
+    quiesce_online(worker->options.quiesce, worker->options.index);
+    loop(worker);
+    say_goodbye(worker);
+    quiesce_offline(worker->options.quiesce, worker->options.index);
+    return NULL;
+}
+
+static void pin(pthread_attr_t *attributes, int cpu)
+{
+    cpu_set_t cpus;
+
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
+}
+
+int worker_start(struct worker *worker)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int error;
+
+    pthread_attr_init(&attributes);
+    if (worker->options.cpu >= 0)
+        pin(&attributes, worker->options.cpu);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited: signals are the main thread's */
+    error = pthread_create(&worker->thread, &attributes, thread_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    worker->started = error == 0;
+    return -error;
+}
+
+/* ---- called from other threads ---- */
+
+static void wake(struct worker *worker)
+{
+    uint64_t one = 1;
+
+    if (write(worker->wake_fd, &one, sizeof(one)) < 0)
+        log_warn("cannot wake worker %u: %s", worker->options.index, strerror(errno));
+}
+
+void worker_drain(struct worker *worker)
+{
+    store_release(&worker->draining, true);
+    wake(worker);
+}
+
+bool worker_quiet(const struct worker *worker)
+{
+    return load_relaxed(&worker->counters.sessions) == 0 ||
+           clock_now_ns() - load_relaxed(&worker->last_request_ns) > QUIET_NS;
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->started)
+        return;
+    store_release(&worker->stopping, true);
+    wake(worker);
+    pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
