@@ -80,6 +80,9 @@ int cli_fail(int error, const char *format, ...) __attribute__((format(printf, 2
 /* As cli_fail, for an errno that did not come from a call into the library. */
 int cli_fail_system(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* As cli_fail, with a sentence that says it all. */
+int cli_fail_because(int error, const char *sentence);
+
 /* ---- the connection ---- */
 
 /* What the options said so far; `cmd_run` hands it on to the program it starts. */

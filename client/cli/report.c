@@ -41,17 +41,23 @@ void cli_usage(const char *format, ...)
     exit(CLI_USAGE);
 }
 
+int cli_fail_because(int error, const char *sentence)
+{
+    const char *name = strerrorname_np(-error);
+
+    print_error(error == -CXE_EUNKNOWN ? "CXE_EUNKNOWN" : name ? name : "EIO", sentence);
+    return error == -CXE_EUNKNOWN ? CLI_UNKNOWN : CLI_FAILED;
+}
+
 static int fail_with(int error, const char *reason, const char *format, va_list arguments)
 {
     char sentence[1024];
-    const char *name = strerrorname_np(-error);
     size_t used;
 
     vsnprintf(sentence, sizeof(sentence), format, arguments);
     used = strlen(sentence);
     snprintf(sentence + used, sizeof(sentence) - used, ": %s", reason);
-    print_error(error == -CXE_EUNKNOWN ? "CXE_EUNKNOWN" : name ? name : "EIO", sentence);
-    return error == -CXE_EUNKNOWN ? CLI_UNKNOWN : CLI_FAILED;
+    return cli_fail_because(error, sentence);
 }
 
 int cli_fail(int error, const char *format, ...)
