@@ -111,12 +111,13 @@ bool address_is_loopback(const struct address *address);
 
 /* Makes a client's endpoint from "eth" (or NULL), "ofi" (provider tcp) or "ofi:PROVIDER", connected to
  * `server`, with the faults of `fault_spec` around it (NULL: none; see fault.h). May block while it connects.
- * Negative errno. */
+ * -EINVAL: the transport or the fault spec is malformed, which the log explains; errors of eth.h and ofi.h.
+ */
 int transport_connect(const char *transport, const struct address *server, const char *fault_spec,
                       struct endpoint **endpoint_out);
 
 /* The server's counterpart, bound to `local`. `shard` of `shard_count` endpoints share the port: see eth.h.
- */
+ * ofi has shard 0 only, -EOPNOTSUPP for others: its one listener is served by the first worker. */
 int transport_listen(const char *transport, const struct address *local, unsigned shard, unsigned shard_count,
                      const char *fault_spec, struct endpoint **endpoint_out);
 

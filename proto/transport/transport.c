@@ -1,0 +1,89 @@
+/* transport.c - from the name of a transport to an endpoint */
+#include "transport.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "eth.h"
+#include "fault.h"
+#include "log.h"
+#include "ofi.h"
+
+/* The provider that "ofi" or "ofi:PROVIDER" names; NULL: not ofi. */
+static const char *ofi_provider(const char *transport)
+{
+    if (strcmp(transport, "ofi") == 0)
+        return "tcp";
+    return strncmp(transport, "ofi:", 4) == 0 && transport[4] != '\0' ? transport + 4 : NULL;
+}
+
+/* Puts the faults around `inner`, which it takes over. */
+static int wrap(const struct fault_spec *spec, struct endpoint *inner, struct endpoint **endpoint_out)
+{
+    int error;
+
+    if (!spec) {
+        *endpoint_out = inner;
+        return 0;
+    }
+    error = fault_wrap(inner, spec, NULL, NULL, endpoint_out);
+    if (error)
+        endpoint_close(inner);
+    return error;
+}
+
+/* Both texts are looked at before anything is opened. *spec_out: NULL for no faults, else `storage`. */
+static int check_names(const char **transport, const char *fault_spec, struct fault_spec *storage,
+                       const struct fault_spec **spec_out)
+{
+    char reason[FAULT_ERROR_BYTES];
+
+    if (!*transport)
+        *transport = "eth";
+    if (strcmp(*transport, "eth") != 0 && !ofi_provider(*transport)) {
+        log_error("unknown transport \"%s\"; expected eth, ofi or ofi:PROVIDER", *transport);
+        return -EINVAL;
+    }
+    *spec_out = fault_spec ? storage : NULL;
+    if (fault_spec && fault_parse(fault_spec, storage, reason) != 0) {
+        log_error("%s", reason);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int transport_connect(const char *transport, const struct address *server, const char *fault_spec,
+                      struct endpoint **endpoint_out)
+{
+    const struct fault_spec *spec;
+    struct fault_spec storage;
+    struct endpoint *inner;
+    int error = check_names(&transport, fault_spec, &storage, &spec);
+
+    if (error)
+        return error;
+    if (ofi_provider(transport))
+        error = ofi_connect(ofi_provider(transport), server, &inner);
+    else
+        error = eth_connect(server, &inner);
+    return error ? error : wrap(spec, inner, endpoint_out);
+}
+
+int transport_listen(const char *transport, const struct address *local, unsigned shard, unsigned shard_count,
+                     const char *fault_spec, struct endpoint **endpoint_out)
+{
+    const struct fault_spec *spec;
+    struct fault_spec storage;
+    struct endpoint *inner;
+    int error = check_names(&transport, fault_spec, &storage, &spec);
+
+    if (error)
+        return error;
+    if (!ofi_provider(transport))
+        error = eth_listen(local, shard, shard_count, &inner);
+    else if (shard == 0)
+        error = ofi_listen(ofi_provider(transport), local, &inner);
+    else
+        error = -EOPNOTSUPP;
+    return error ? error : wrap(spec, inner, endpoint_out);
+}
