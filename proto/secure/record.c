@@ -119,7 +119,8 @@ static void seal_body(const struct record_sealer *sealer, const uint8_t *body, s
     }
 }
 
-/* Checks the tag first and decrypts in place only then, so that a forgery leaves the frame as it was. */
+/* Checks the tag first and decrypts in place only then; a forged body may be cleared, never decrypted. So a
+ * frame can be tried under one key only. */
 static int open_body(const struct record_key *key, enum record_cipher cipher, uint8_t *frame,
                      size_t body_bytes)
 {

@@ -73,9 +73,9 @@ int record_seal(struct record_sealer *sealer, const uint8_t *body, size_t body_b
                 uint64_t now_ns, uint64_t *counter_out);
 
 /* Opens a DATA record in place: the body is then at frame + RECORD_HEADER_BYTES. Nothing changes in the
- * opener unless the tag is right. Returns the body's length. -EPROTO: not a DATA record of this version, or
- * too short; -EBADMSG: damaged, forged, or under a key we do not take; -EALREADY: seen before, or too old to
- * tell. Async-signal-safe. */
+ * opener unless the tag is right; a refused frame's body is undefined, but no plaintext. Returns the body's
+ * length. -EPROTO: not a DATA record of this version, or too short; -EBADMSG: damaged, forged, or under a key
+ * we do not take; -EALREADY: seen before, or too old to tell. Async-signal-safe. */
 int record_open(struct record_opener *opener, uint8_t *frame, size_t frame_bytes, uint64_t now_ns,
                 uint64_t *counter_out);
 
