@@ -385,9 +385,9 @@ static int settle(const struct loading *loading)
     struct config *config = loading->config;
     int error;
 
-    if (config->pool.policy == PLACEMENT_PREFERRED && config->pool.node_count != 1)
-        return refuse(loading, NULL, "pool.policy: preferred takes exactly one entry in pool.nodes, found %u",
-                      config->pool.node_count);
+    if (config->pool.policy == POOL_PREFERRED && __builtin_popcountll(config->pool.node_mask) != 1)
+        return refuse(loading, NULL, "pool.policy: preferred takes exactly one entry in pool.nodes, found %d",
+                      __builtin_popcountll(config->pool.node_mask));
     error = settle_workers(loading) ?: settle_listen(loading);
     return error ?: check_exposure(loading);
 }
@@ -477,8 +477,7 @@ const char *config_restart_needed(const struct config *running, const struct con
         FIXED("control_socket", control_socket),
         FIXED("idle_timeout", idle_timeout_ns),
         FIXED("pool.size", pool.total_bytes),
-        FIXED("pool.nodes", pool.nodes),
-        FIXED("pool.nodes", pool.node_count),
+        FIXED("pool.nodes", pool.node_mask),
         FIXED("pool.policy", pool.policy),
         FIXED("pool.huge_pages", pool.huge_pages),
         FIXED("pool.prefault", pool.prefault),

@@ -14,6 +14,7 @@
 #include "handshake.h"
 #include "limits.h"
 #include "log.h"
+#include "pool.h"
 #include "tenant.h"
 #include "transport.h"
 #include "worker.h"
@@ -28,7 +29,6 @@
 #define CONFIG_PROBLEM_BYTES   512
 
 enum encryption { ENCRYPTION_REQUIRED, ENCRYPTION_ALLOWED, ENCRYPTION_OFF };
-enum placement { PLACEMENT_BIND, PLACEMENT_INTERLEAVE, PLACEMENT_PREFERRED };
 
 struct config {
     struct address listen[CONFIG_LISTEN_MAX];
@@ -47,9 +47,8 @@ struct config {
     enum log_level log_level;
     struct {
         uint64_t total_bytes;
-        unsigned nodes[NUMA_NODES_MAX]; /* none: wherever the kernel likes */
-        unsigned node_count;
-        enum placement policy;
+        uint64_t node_mask; /* bit n: NUMA node n; 0: wherever the kernel likes */
+        enum pool_policy policy;
         bool huge_pages;
         bool prefault;
     } pool;

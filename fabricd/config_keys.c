@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fault.h"
 #include "keys.h"
 #include "units.h"
 
 const char *const config_encryption_names[3] = {"required", "allowed", "off"};
-const char *const config_placement_names[3] = {"bind", "interleave", "preferred"};
+const char *const config_policy_names[3] = {"bind", "interleave", "preferred"};
 const char *const config_log_level_names[4] = {"error", "warning", "info", "debug"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -156,6 +157,11 @@ static int set_log_level(struct config *config, const char *text)
 
 static int set_fault(struct config *config, const char *text)
 {
+    char why[FAULT_ERROR_BYTES];
+    struct fault_spec spec;
+
+    if (fault_parse(text, &spec, why) != 0)
+        return -EINVAL;
     return copy_text(text, config->fault, sizeof(config->fault));
 }
 
@@ -174,21 +180,19 @@ static int set_pool_nodes(struct config *config, const char *text)
 {
     unsigned node;
 
-    if (config->pool.node_count == NUMA_NODES_MAX)
-        return -E2BIG;
     if (parse_unsigned(text, 0, NUMA_NODES_MAX - 1, &node) != 0)
         return -EINVAL;
-    config->pool.nodes[config->pool.node_count++] = node;
+    config->pool.node_mask |= 1ull << node;
     return 0;
 }
 
 static int set_pool_policy(struct config *config, const char *text)
 {
     unsigned index;
-    int error = parse_name(text, config_placement_names, COUNT(config_placement_names), &index);
+    int error = parse_name(text, config_policy_names, COUNT(config_policy_names), &index);
 
     if (!error)
-        config->pool.policy = (enum placement)index;
+        config->pool.policy = (enum pool_policy)index;
     return error;
 }
 

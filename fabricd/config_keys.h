@@ -70,7 +70,7 @@ extern const unsigned config_tenant_key_count;
 
 /* The texts of enumerated values, for reading and printing alike. */
 extern const char *const config_encryption_names[3]; /* enum encryption */
-extern const char *const config_placement_names[3];  /* enum placement */
+extern const char *const config_policy_names[3];     /* enum pool_policy */
 extern const char *const config_log_level_names[4];  /* enum log_level */
 
 /* Fills *text_out from YAML through libcyaml. `config_file_free` whatever the outcome was 0. -EINVAL with a

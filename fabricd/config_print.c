@@ -70,11 +70,16 @@ static void print_listen(const struct config *config, FILE *out)
 
 static void print_pool(const struct config *config, FILE *out)
 {
+    unsigned nodes[NUMA_NODES_MAX], count = 0;
+
+    for (unsigned node = 0; node < NUMA_NODES_MAX; node++)
+        if (config->pool.node_mask >> node & 1)
+            nodes[count++] = node;
     fputs("pool:\n  size: ", out);
     print_bytes(out, config->pool.total_bytes);
     fputc('\n', out);
-    print_numbers(out, "  nodes", config->pool.nodes, config->pool.node_count);
-    fprintf(out, "  policy: %s\n", config_placement_names[config->pool.policy]);
+    print_numbers(out, "  nodes", nodes, count);
+    fprintf(out, "  policy: %s\n", config_policy_names[config->pool.policy]);
     fprintf(out, "  huge_pages: %s\n", config->pool.huge_pages ? "true" : "false");
     fprintf(out, "  prefault: %s\n", config->pool.prefault ? "true" : "false");
 }
