@@ -70,6 +70,9 @@ unsigned lane_progress(struct lane *lane);
  * lane_cancel. */
 int lane_wait(struct lane *lane, struct op *op, uint64_t deadline_ns);
 
+/* The same until any operation completed, or none is left. */
+int lane_wait_any(struct lane *lane, uint64_t deadline_ns);
+
 /* The same until nothing is in flight or posted. */
 int lane_drain(struct lane *lane, uint64_t deadline_ns);
 

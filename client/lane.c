@@ -1,0 +1,476 @@
+/* lane.c - who holds a lane, and how an operation is posted, awaited and taken back */
+#include "lane.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "check.h"
+#include "clock.h"
+#include "lane_internal.h"
+
+#define LANE_SPIN_NS                                                                      \
+    (50 * NS_PER_US) /* look for the answer so long before sleeping: a wake-up costs more \
+                      */
+#define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
+#define LOCK_SPINS     200
+#define RECEIVE_FRAMES 32 /* at most, in one step */
+
+/* ---- holding ---- */
+
+bool lane_hold_try(struct lane *lane)
+{
+    uint32_t free = 0;
+
+    return load_relaxed(&lane->held) == 0 && cas_acquire(&lane->held, &free, 1); /* pairs with lane_release */
+}
+
+void lane_hold(struct lane *lane)
+{
+    for (unsigned spins = 0; !lane_hold_try(lane); spins++) {
+        if (spins < LOCK_SPINS)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+}
+
+void lane_release(struct lane *lane)
+{
+    store_release(&lane->held, 0);
+}
+
+/* Threads start looking at different lanes and come back to the same one. Thread-local storage would do, but
+ * its first use may allocate, and this runs in signal handlers; where the stack lies tells threads apart as
+ * well. */
+static unsigned favourite_lane(const struct cxe_connection *connection)
+{
+    uint64_t stack = (uint64_t)(uintptr_t)__builtin_frame_address(0) >> 20;
+
+    return (unsigned)((stack * 0x9E3779B97F4A7C15u) >> 32) % connection->lane_count;
+}
+
+struct lane *lane_acquire(struct cxe_connection *connection)
+{
+    unsigned first = favourite_lane(connection);
+
+    for (unsigned rounds = 0;; rounds++) {
+        for (unsigned i = 0; i < connection->lane_count; i++) {
+            struct lane *lane = connection->lanes[(first + i) % connection->lane_count];
+
+            if (lane_hold_try(lane))
+                return lane;
+        }
+        if (rounds < LOCK_SPINS)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+}
+
+/* ---- operations ---- */
+
+static void append_posted(struct lane *lane, struct op *op)
+{
+    op->next = NULL;
+    if (lane->posted_last)
+        lane->posted_last->next = op;
+    else
+        lane->posted_first = op;
+    lane->posted_last = op;
+}
+
+void lane_post(struct lane *lane, struct op *op)
+{
+    op->finished = false;
+    op->outcome = 0;
+    op->issued_lines = 0;
+    op->parts = 0;
+    op->issued = false;
+    op->part_done = false;
+    lane->busy++;
+    append_posted(lane, op);
+    /* A queue's operations go into frames at once, since their operands are the caller's again when it
+     * returns. */
+    if (lane->batching && lane->posted_first == op && lane->link.up && !lane->broken)
+        lane_fill(lane, clock_now_ns());
+}
+
+void lane_finish_op(struct lane *lane, struct op *op)
+{
+    if (op->outcome && op->part_done)
+        op->outcome = -CXE_EUNKNOWN; /* some of it took effect, the rest did not: neither done nor not done */
+    op->finished = true;
+    lane->busy--;
+    lane->completed++;
+    if (op->done)
+        op->done(op, op->outcome);
+}
+
+static void unlink_posted(struct lane *lane, struct op *op)
+{
+    struct op *before = NULL;
+
+    for (struct op *at = lane->posted_first; at; before = at, at = at->next) {
+        if (at != op)
+            continue;
+        if (before)
+            before->next = op->next;
+        else
+            lane->posted_first = op->next;
+        if (lane->posted_last == op)
+            lane->posted_last = before;
+        return;
+    }
+}
+
+int lane_cancel(struct lane *lane, struct op *op)
+{
+    bool mutates = op_infos[op->opcode].flags & OP_MUTATES;
+    bool may_happen = mutates && (op->parts > 0 || op->part_done);
+
+    CHECK(!op->finished);
+    if (!op->issued)
+        unlink_posted(lane, op);
+    for (unsigned i = 0; op->parts > 0 && i < SESSION_SLOTS; i++) {
+        struct frame *frame = lane->frames[i];
+
+        for (unsigned j = 0; j < frame->op_count; j++) {
+            if (frame->parts[j].op != op)
+                continue;
+            frame->parts[j].op = NULL;
+            op->parts--;
+        }
+    }
+    CHECK(op->parts == 0);
+    op->finished = true;
+    op->outcome = may_happen ? -CXE_EUNKNOWN : -ETIMEDOUT;
+    lane->busy--;
+    return op->outcome;
+}
+
+unsigned lane_busy(const struct lane *lane)
+{
+    return lane->busy;
+}
+
+uint64_t lane_silence_ns(const struct lane *lane)
+{
+    uint64_t now_ns = clock_now_ns(), asked_ns = lane->link.asked_ns;
+
+    return lane->busy > 0 && asked_ns != 0 && now_ns > asked_ns ? now_ns - asked_ns : 0;
+}
+
+unsigned lane_frame_lines(const struct lane *lane)
+{
+    return (unsigned)((lane->frame_bytes - RECORD_OVERHEAD - BODY_HEADER_BYTES - OP_HEADER_BYTES) /
+                      LINE_BYTES);
+}
+
+/* ---- progress ---- */
+
+static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
+{
+    uint8_t *body = lane->received + RECORD_HEADER_BYTES;
+    int body_bytes;
+
+    if (le32_get(((struct record_header *)lane->received)->receiver) != lane->link.session || !lane->link.up)
+        return;
+    body_bytes = record_open(&lane->link.opener, lane->received, frame_bytes, now_ns, NULL);
+    if (body_bytes < 0 || codec_check_body(body, (size_t)body_bytes) < 0)
+        return; /* damaged or forged: as good as lost */
+    link_heard(lane, now_ns);
+    switch ((enum body_kind)body[0]) {
+    case BODY_RESPONSE:
+        lane_answer(lane, body, (size_t)body_bytes, now_ns);
+        return;
+    case BODY_CLOSE:
+        lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
+        return;
+    case BODY_PING:
+    case BODY_PONG:
+    case BODY_REQUEST:
+        return;
+    }
+}
+
+static bool receive_one(struct lane *lane, uint64_t now_ns)
+{
+    int bytes = endpoint_receive(lane->endpoint, lane->received, sizeof(lane->received), NULL);
+    const struct record_header *header = (const struct record_header *)lane->received;
+
+    if (bytes == -ECONNREFUSED)
+        lane->link.refused = bytes;
+    if (bytes < (int)sizeof(*header))
+        return bytes > 0;
+    if (header->magic != WIRE_MAGIC || header->version != WIRE_VERSION)
+        return true;
+    if (header->type == RECORD_DATA)
+        take_data(lane, (size_t)bytes, now_ns);
+    else
+        link_handshake_frame(lane, lane->received, (size_t)bytes, now_ns);
+    return true;
+}
+
+static void repeat_overdue(struct lane *lane, uint64_t now_ns)
+{
+    uint64_t seq;
+
+    while (lane->link.up && (seq = window_overdue(&lane->window, now_ns)) != 0)
+        lane_transmit(lane, lane_frame(lane, seq), now_ns);
+}
+
+/* The peer does not speak our protocol: nothing that is in flight can be trusted to be anything. */
+static void fail_everything(struct lane *lane)
+{
+    for (unsigned i = 0; i < SESSION_SLOTS; i++)
+        lane_fail_frame(lane, lane->frames[i], lane->frames[i]->mutates ? -CXE_EUNKNOWN : lane->broken);
+    while (lane->posted_first) {
+        struct op *op = lane->posted_first;
+
+        unlink_posted(lane, op);
+        op->outcome = op->outcome ? op->outcome : lane->broken;
+        op->issued = true;
+        lane_finish_op(lane, op);
+    }
+}
+
+unsigned lane_progress(struct lane *lane)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    lane->completed = 0;
+    for (unsigned frames = 0; frames < RECEIVE_FRAMES && receive_one(lane, now_ns); frames++)
+        ;
+    if (lane->broken) {
+        fail_everything(lane);
+        return lane->completed;
+    }
+    link_tick(lane, now_ns);
+    if (lane->link.up) {
+        repeat_overdue(lane, now_ns);
+        lane_fill(lane, now_ns);
+    }
+    return lane->completed;
+}
+
+/* ---- waiting ---- */
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Sleeps until a frame comes or something is due. */
+static void sleep_for_frame(struct lane *lane, uint64_t deadline_ns)
+{
+    struct pollfd readable = {.fd = lane->endpoint->fd, .events = POLLIN};
+    uint64_t now_ns = clock_now_ns();
+    uint64_t wake_ns =
+        earliest(deadline_ns, earliest(window_next_due_ns(&lane->window), link_next_ns(lane, now_ns)));
+    struct timespec timeout;
+
+    wake_ns = earliest(wake_ns, now_ns + LANE_SLEEP_NS);
+    if (wake_ns <= now_ns || endpoint_arm(lane->endpoint) < 0)
+        return;
+    timeout.tv_sec = (time_t)((wake_ns - now_ns) / NS_PER_S);
+    timeout.tv_nsec = (long)((wake_ns - now_ns) % NS_PER_S);
+    ppoll(&readable, 1, &timeout, NULL);
+}
+
+/* What was posted leaves before we look for answers: there is none yet. */
+static void push(struct lane *lane)
+{
+    uint64_t now_ns;
+
+    if (!lane->posted_first || lane->broken)
+        return;
+    now_ns = clock_now_ns();
+    link_tick(lane, now_ns);
+    if (lane->link.up)
+        lane_fill(lane, now_ns);
+}
+
+/* Progresses until *done or the deadline. */
+static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void *), const void *what,
+                      uint64_t deadline_ns)
+{
+    uint64_t spin_until_ns = 0;
+
+    push(lane);
+    for (;;) {
+        bool progressed = lane_progress(lane) > 0;
+        uint64_t now_ns;
+
+        if (done(lane, what))
+            return 0;
+        now_ns = clock_now_ns();
+        if (now_ns >= deadline_ns)
+            return -ETIMEDOUT;
+        if (progressed || spin_until_ns == 0)
+            spin_until_ns = now_ns + LANE_SPIN_NS;
+        if (now_ns < spin_until_ns)
+            cpu_relax();
+        else
+            sleep_for_frame(lane, deadline_ns);
+    }
+}
+
+static bool op_finished(struct lane *lane, const void *op)
+{
+    (void)lane;
+    return ((const struct op *)op)->finished;
+}
+
+static bool idle(struct lane *lane, const void *nothing)
+{
+    (void)nothing;
+    return lane->busy == 0;
+}
+
+static bool link_settled(struct lane *lane, const void *nothing)
+{
+    (void)nothing;
+    return lane->link.up || lane->link.refused || lane->broken;
+}
+
+static bool any_completed(struct lane *lane, const void *count)
+{
+    (void)count;
+    return lane->completed > 0 || lane->busy == 0;
+}
+
+int lane_wait(struct lane *lane, struct op *op, uint64_t deadline_ns)
+{
+    int error = wait_until(lane, op_finished, op, deadline_ns);
+
+    return error ? error : op->outcome;
+}
+
+int lane_wait_any(struct lane *lane, uint64_t deadline_ns)
+{
+    return wait_until(lane, any_completed, NULL, deadline_ns);
+}
+
+int lane_drain(struct lane *lane, uint64_t deadline_ns)
+{
+    return wait_until(lane, idle, NULL, deadline_ns);
+}
+
+int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns)
+{
+    int outcome;
+
+    lane_post(lane, op);
+    outcome = lane_wait(lane, op, deadline_ns);
+    return op->finished ? outcome : lane_cancel(lane, op);
+}
+
+/* ---- opening ---- */
+
+static int map_frames(struct lane *lane)
+{
+    lane->frame_memory = mmap(NULL, SESSION_SLOTS * sizeof(struct frame), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (lane->frame_memory == MAP_FAILED)
+        return -ENOMEM;
+    madvise(lane->frame_memory, SESSION_SLOTS * sizeof(struct frame), MADV_DONTDUMP);
+    for (unsigned i = 0; i < SESSION_SLOTS; i++)
+        lane->frames[i] = &lane->frame_memory[i];
+    return 0;
+}
+
+static struct lane *map_lane(void)
+{
+    struct lane *lane = mmap(NULL, sizeof(*lane), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (lane == MAP_FAILED)
+        return NULL;
+    madvise(lane, sizeof(*lane), MADV_DONTDUMP); /* keys and the user's data */
+    return lane;
+}
+
+/* What a handshake that did not succeed came to. */
+static int link_verdict(const struct lane *lane)
+{
+    if (lane->link.refused)
+        return lane->link.refused;
+    if (lane->broken)
+        return lane->broken;
+    return lane->link.cookie_seen ? -EKEYREJECTED : -ETIMEDOUT;
+}
+
+int lane_open(struct cxe_connection *connection, bool batching, uint64_t deadline_ns, struct lane **lane_out)
+{
+    struct lane *lane = map_lane();
+    int error;
+
+    if (!lane)
+        return -ENOMEM;
+    lane->connection = connection;
+    lane->batching = batching;
+    window_init(&lane->window);
+    error = map_frames(lane);
+    if (!error && batching)
+        error = order_open(&lane->order);
+    if (!error)
+        error = transport_connect(connection->transport, &connection->server,
+                                  connection->fault[0] ? connection->fault : NULL, &lane->endpoint);
+    if (error)
+        goto close_lane;
+    wait_until(lane, link_settled, NULL, deadline_ns);
+    if (!lane->link.up) {
+        error = link_verdict(lane);
+        goto close_lane;
+    }
+    *lane_out = lane;
+    return 0;
+close_lane:
+    lane_close(lane, false);
+    return error;
+}
+
+static void say_close(struct lane *lane)
+{
+    struct body_header close = {.kind = BODY_CLOSE};
+    int frame_bytes = record_seal(&lane->link.sealer, (const uint8_t *)&close, sizeof(close), lane->sealed,
+                                  clock_now_ns(), NULL);
+
+    if (frame_bytes > 0)
+        endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes);
+}
+
+void lane_close(struct lane *lane, bool tell)
+{
+    if (!lane)
+        return;
+    if (tell && lane->link.up)
+        say_close(lane);
+    endpoint_close(lane->endpoint);
+    order_close(lane->order);
+    if (lane->frame_memory && lane->frame_memory != MAP_FAILED)
+        munmap(lane->frame_memory, SESSION_SLOTS * sizeof(struct frame));
+    sodium_memzero(&lane->link, sizeof(lane->link));
+    munmap(lane, sizeof(*lane));
+}
+
+bool lane_valid(const struct lane *lane)
+{
+    unsigned posted = 0, rests = 0;
+
+    for (const struct op *op = lane->posted_first; op; op = op->next) {
+        posted++;
+        if (op->issued || (op != lane->posted_first && op->issued_lines > 0)) /* L4 */
+            return false;
+    }
+    for (unsigned i = 0; i < SESSION_SLOTS; i++)
+        rests += lane->frames[i]->rest;
+    if (lane->building && !window_in_flight(&lane->window, lane->building)) /* L1 */
+        return false;
+    return posted <= lane->busy && rests == lane->rests && window_valid(&lane->window);
+}

@@ -1,0 +1,384 @@
+/* lane_frame.c - operations into frames, answers into results */
+#include "lane_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+
+#define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while so many are in flight */
+
+static size_t body_limit(const struct lane *lane)
+{
+    return lane->frame_bytes - RECORD_OVERHEAD;
+}
+
+static const struct op_info *info_of(const struct op *op)
+{
+    return &op_infos[op->opcode];
+}
+
+static bool counts_lines(const struct op *op)
+{
+    return info_of(op)->flags & OP_LINES;
+}
+
+/* ---- filling ---- */
+
+static uint32_t smaller(uint64_t a, uint64_t b)
+{
+    return (uint32_t)(a < b ? a : b);
+}
+
+/* How many lines of the operation still fit (1 for one without lines that fits; 0: nothing does). */
+static uint32_t room_for(const struct lane *lane, const struct frame *frame, const struct op *op)
+{
+    const struct op_info *info = info_of(op);
+    bool mutates = frame->mutates || (info->flags & OP_MUTATES);
+    size_t result_limit = body_limit(lane) - BODY_HEADER_BYTES;
+    size_t fixed = sizeof(struct op_header) + info->operand_bytes, room, result_room;
+    uint32_t lines = op->line_count - op->issued_lines;
+
+    if (mutates && result_limit > SLOT_RECORD_BYTES)
+        result_limit = SLOT_RECORD_BYTES;
+    if (frame->op_count == FRAME_OPS_MAX || frame->result_bytes > result_limit ||
+        frame->body_bytes + fixed > body_limit(lane))
+        return 0;
+    room = body_limit(lane) - frame->body_bytes - fixed;
+    result_room = result_limit - frame->result_bytes;
+    if (!counts_lines(op))
+        return codec_result_bytes(op->opcode, op->line_count) <= result_room;
+    if (info->operand_line_bytes)
+        lines = smaller(lines, room / info->operand_line_bytes);
+    if (info->result_line_bytes)
+        lines = smaller(lines, result_room / info->result_line_bytes);
+    return smaller(lines, UINT16_MAX);
+}
+
+static uint8_t *copy(uint8_t *at, const void *from, size_t bytes)
+{
+    memcpy(at, from, bytes);
+    return at + bytes;
+}
+
+/* The operand of `lines` lines from op->issued_lines on. */
+static uint8_t *write_operand(uint8_t *at, const struct op *op, uint32_t lines)
+{
+    const uint8_t *operand = op->operand;
+
+    switch (op->opcode) {
+    case OP_MEM_WR_PTL:
+        for (uint32_t i = 0; i < lines; i++) {
+            struct le64 mask = le64_of(op->masks[op->issued_lines + i]);
+            at = copy(at, &mask, sizeof(mask));
+        }
+        return copy(at, operand + (size_t)op->issued_lines * LINE_BYTES, (size_t)lines * LINE_BYTES);
+    case OP_MEM_WR:
+        return copy(at, operand + (size_t)op->issued_lines * LINE_BYTES, (size_t)lines * LINE_BYTES);
+    default: /* codes, not an enum of ours: every other operation has a fixed operand */
+        return copy(at, operand, info_of(op)->operand_bytes);
+    }
+}
+
+static void append(struct frame *frame, struct op *op, uint32_t lines)
+{
+    uint32_t wire_lines = counts_lines(op) ? lines : op->line_count;
+    uint8_t *at = frame->body + frame->body_bytes;
+
+    at = codec_write_op(at, op->opcode, op->width_log2, wire_lines, op->region,
+                        op->offset + (uint64_t)op->issued_lines * LINE_BYTES);
+    if (op->operand)
+        at = write_operand(at, op, lines);
+    frame->body_bytes = (uint32_t)(at - frame->body);
+    frame->mutates |= (info_of(op)->flags & OP_MUTATES) != 0;
+    frame->parts[frame->op_count] = (struct part){
+        .op = op,
+        .first_line = op->issued_lines,
+        .result_bytes = (uint32_t)codec_result_bytes(op->opcode, wire_lines),
+    };
+    frame->result_bytes += frame->parts[frame->op_count++].result_bytes;
+    op->parts++;
+    op->issued_lines += counts_lines(op) ? lines : 0;
+    op->issued = op->issued_lines == (counts_lines(op) ? op->line_count : 0);
+}
+
+static void frame_begin(struct frame *frame, uint64_t seq)
+{
+    frame->seq = seq;
+    frame->body_bytes = BODY_HEADER_BYTES;
+    frame->result_bytes = 0;
+    frame->op_count = 0;
+    frame->mutates = false;
+    frame->rest = false;
+}
+
+/* The frame being filled; begins one if the window lets us. */
+static struct frame *building(struct lane *lane)
+{
+    if (!lane->building) {
+        if (!window_open(&lane->window))
+            return NULL;
+        lane->building = window_take(&lane->window);
+        frame_begin(lane_frame(lane, lane->building), lane->building);
+    }
+    return lane_frame(lane, lane->building);
+}
+
+static void pop_posted(struct lane *lane)
+{
+    struct op *op = lane->posted_first;
+
+    lane->posted_first = op->next;
+    if (!lane->posted_first)
+        lane->posted_last = NULL;
+    op->next = NULL;
+}
+
+static bool may_join(struct lane *lane, const struct frame *frame, const struct op *op, uint32_t lines)
+{
+    uint32_t claimed = counts_lines(op) ? lines : 1;
+    uint64_t offset = op->offset + (uint64_t)op->issued_lines * LINE_BYTES;
+
+    return !lane->order || (info_of(op)->flags & OP_CONTROL) ||
+           order_claim(lane->order, &lane->window, op->region, offset, claimed, frame->seq);
+}
+
+/* Everything before the fence is answered? Then it is over. */
+static bool pass_fence(struct lane *lane, uint64_t now_ns)
+{
+    struct op *fence = lane->posted_first;
+
+    lane_flush(lane, now_ns); /* what is still building afterwards is empty */
+    if (lane->window.in_flight > (lane->building != 0) || lane->rests > 0)
+        return false;
+    pop_posted(lane);
+    fence->issued = true;
+    lane_finish_op(lane, fence);
+    return true;
+}
+
+/* Puts as much of the first posted operation into the frame as fits. False: it has to wait. */
+static bool issue_first(struct lane *lane, uint64_t now_ns)
+{
+    struct op *op = lane->posted_first;
+    struct frame *frame = building(lane);
+    uint32_t lines;
+
+    if (!frame)
+        return false;
+    lines = room_for(lane, frame, op);
+    if (lines == 0) {
+        CHECK(frame->op_count > 0); /* every operation fits an empty frame: limits.h */
+        lane_flush(lane, now_ns);
+        return true;
+    }
+    if (!may_join(lane, frame, op, lines)) {
+        lane_flush(lane, now_ns);
+        return false;
+    }
+    append(frame, op, lines);
+    if (op->issued)
+        pop_posted(lane);
+    return true;
+}
+
+/* What answered requests left undone goes first, under a new number. */
+static void number_rests(struct lane *lane, uint64_t now_ns)
+{
+    for (unsigned i = 0; lane->rests > 0 && i < SESSION_SLOTS; i++) {
+        struct frame *frame = lane->frames[i], *displaced;
+        uint64_t seq;
+
+        if (!frame->rest)
+            continue;
+        if (!window_open(&lane->window))
+            return;
+        seq = lane->window.next_seq;
+        displaced = lane_frame(lane, seq);
+        if (displaced != frame && displaced->rest)
+            continue; /* its own turn comes */
+        lane->frames[i] = displaced;
+        lane->frames[seq % SESSION_SLOTS] = frame;
+        frame->seq = window_take(&lane->window);
+        frame->rest = false;
+        lane->rests--;
+        if (lane->order)
+            order_barrier(lane->order, seq);
+        lane_transmit(lane, frame, now_ns);
+    }
+}
+
+void lane_fill(struct lane *lane, uint64_t now_ns)
+{
+    if (lane->rests > 0) {
+        lane_flush(lane, now_ns); /* it has a lower number than the rests will get */
+        number_rests(lane, now_ns);
+        if (lane->rests > 0)
+            return;
+    }
+    while (lane->posted_first) {
+        if (lane->posted_first->opcode == OP_FENCE) {
+            if (!pass_fence(lane, now_ns))
+                return;
+        } else if (!issue_first(lane, now_ns)) {
+            return;
+        }
+    }
+    if (!lane->batching || lane->window.in_flight <= BATCH_FRAMES)
+        lane_flush(lane, now_ns);
+}
+
+/* ---- sending ---- */
+
+void lane_flush(struct lane *lane, uint64_t now_ns)
+{
+    struct frame *frame;
+
+    if (!lane->building)
+        return;
+    frame = lane_frame(lane, lane->building);
+    if (frame->op_count == 0)
+        return; /* it keeps its number for the next operation */
+    lane->building = 0;
+    lane_transmit(lane, frame, now_ns);
+}
+
+static void write_header(struct frame *frame)
+{
+    struct body_header header = {
+        .kind = BODY_REQUEST,
+        .op_count = le16_of(frame->op_count),
+        .seq = le64_of(frame->seq),
+    };
+
+    memcpy(frame->body, &header, sizeof(header));
+}
+
+void lane_transmit(struct lane *lane, struct frame *frame, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+    uint64_t counter;
+    int frame_bytes;
+
+    write_header(frame);
+    frame_bytes = record_seal(&link->sealer, frame->body, frame->body_bytes, lane->sealed, now_ns, &counter);
+    if (frame_bytes < 0) {
+        link->up = false; /* the nonces are used up: the link makes a new session */
+        return;
+    }
+    if (link->asked_ns == 0)
+        link->asked_ns = now_ns;
+    window_sent(&lane->window, frame->seq, counter, now_ns);
+    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+}
+
+/* ---- answers ---- */
+
+/* A part's work is over with `result`; the operation's is, once its last part is. */
+static void end_part(struct lane *lane, struct part *part, int result, bool took_effect)
+{
+    struct op *op = part->op;
+
+    part->op = NULL;
+    if (!op)
+        return;
+    op->parts--;
+    if (result && !op->outcome)
+        op->outcome = result;
+    op->part_done |= took_effect && (info_of(op)->flags & OP_MUTATES);
+    if (op->outcome && !op->issued) { /* no use in sending the rest of it */
+        CHECK(lane->posted_first == op);
+        pop_posted(lane);
+        op->issued = true;
+    }
+    if (op->issued && op->parts == 0)
+        lane_finish_op(lane, op);
+}
+
+/* Does the answer have the shape the request calls for? */
+static bool answer_fits(const struct frame *frame, const struct body_header *header, size_t value_bytes)
+{
+    unsigned done = le16_get(header->op_count);
+    size_t expected = 0;
+
+    if (done > frame->op_count || (header->status == STATUS_OK) != (done == frame->op_count))
+        return false;
+    if (done == frame->op_count)
+        return value_bytes == frame->result_bytes;
+    for (unsigned i = 0; i < done; i++)
+        expected += frame->parts[i].result_bytes;
+    return value_bytes == expected;
+}
+
+/* Hands the values of the operations done to their owners. */
+static void deliver(struct lane *lane, struct frame *frame, unsigned done, const uint8_t *values)
+{
+    for (unsigned i = 0; i < done; i++) {
+        struct part *part = &frame->parts[i];
+
+        if (part->op && part->result_bytes)
+            memcpy((uint8_t *)part->op->result + (size_t)part->first_line * LINE_BYTES, values,
+                   part->result_bytes);
+        values += part->result_bytes;
+        end_part(lane, part, 0, true);
+    }
+}
+
+/* The answer stopped at operation `done`. Those behind it were not touched: they stay in the frame, which
+ * waits for a new number. */
+static void keep_rest(struct lane *lane, struct frame *frame, unsigned done)
+{
+    const uint8_t *at = frame->body + BODY_HEADER_BYTES, *end = frame->body + frame->body_bytes;
+    unsigned left = frame->op_count - done - 1;
+
+    if (left == 0)
+        return;
+    for (unsigned i = 0; i <= done; i++) {
+        struct op_view skipped;
+        int error = codec_read_op(&at, end, &skipped);
+
+        CHECK(!error); /* we wrote it */
+        frame->result_bytes -= skipped.result_bytes;
+    }
+    memmove(frame->body + BODY_HEADER_BYTES, at, (size_t)(end - at));
+    memmove(frame->parts, frame->parts + done + 1, left * sizeof(struct part));
+    frame->body_bytes = BODY_HEADER_BYTES + (uint32_t)(end - at);
+    frame->op_count = (uint16_t)left;
+    frame->rest = true;
+    lane->rests++;
+}
+
+void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns)
+{
+    const uint8_t *values = body + BODY_HEADER_BYTES;
+    struct body_header header;
+    struct frame *frame;
+    uint64_t seq;
+    unsigned done;
+
+    memcpy(&header, body, sizeof(header));
+    seq = le64_get(header.seq);
+    if (!window_in_flight(&lane->window, seq))
+        return; /* answered before: a repeat crossed the first answer */
+    frame = lane_frame(lane, seq);
+    if (!answer_fits(frame, &header, body_bytes - BODY_HEADER_BYTES)) {
+        lane->broken = -EPROTO;
+        return;
+    }
+    if (!window_answered(&lane->window, seq, le64_get(header.echo), now_ns))
+        return;
+    done = le16_get(header.op_count);
+    deliver(lane, frame, done, values);
+    if (done < frame->op_count) {
+        end_part(lane, &frame->parts[done], status_to_errno(header.status), header.status == STATUS_UNKNOWN);
+        keep_rest(lane, frame, done);
+    }
+}
+
+void lane_fail_frame(struct lane *lane, struct frame *frame, int result)
+{
+    for (unsigned i = 0; i < frame->op_count; i++)
+        end_part(lane, &frame->parts[i], result, result == -CXE_EUNKNOWN);
+    frame->op_count = 0;
+}

@@ -1,0 +1,160 @@
+/* lane_internal.h - the inside of a lane
+ *
+ *   lane.c        who holds it, posting, waiting, cancelling
+ *   lane_frame.c  operations into frames, answers into results
+ *   lane_link.c   handshake, reconnect, what becomes of requests when a session is lost
+ *   lane_order.c  operations on one line keep their order
+ *
+ * Invariants, checked by lane_valid():
+ *   L1  a frame is free, building, or in flight; the window knows the last two as taken
+ *   L2  at most one frame is building, and nothing of it was ever sent
+ *   L3  op->parts counts the parts in frames that point to it
+ *   L4  only the first posted operation may be issued in part
+ *   L5  busy counts the operations posted or with parts
+ */
+#ifndef CXE_CLIENT_LANE_INTERNAL_H
+#define CXE_CLIENT_LANE_INTERNAL_H
+
+#include "codec.h"
+#include "connection.h"
+#include "handshake.h"
+#include "lane.h"
+#include "record.h"
+#include "transport.h"
+#include "window.h"
+
+/* An operation that only keeps later ones behind earlier ones; never on the wire. */
+#define OP_FENCE 0
+
+/* A piece of an operation that stands in a frame. */
+struct part {
+    struct op *op; /* NULL: cancelled */
+    uint32_t first_line;
+    uint32_t result_bytes; /* of this part in the answer */
+};
+
+/* A request: kept in clear until it is answered, to be repeated. */
+struct frame {
+    uint64_t seq;
+    uint32_t body_bytes;
+    uint32_t result_bytes; /* of the answer, if all is done */
+    uint16_t op_count;
+    bool mutates;
+    bool rest; /* holds what an answered request left undone, and waits for a number */
+    struct part parts[FRAME_OPS_MAX];
+    uint8_t body[FRAME_BYTES_MAX - RECORD_OVERHEAD] __attribute__((aligned(64)));
+};
+
+enum link_state {
+    LINK_IDLE,  /* no handshake under way */
+    LINK_HELLO, /* HELLO sent */
+    LINK_INIT,  /* INIT sent */
+    LINK_TRIAL, /* a new session is ready; the old one gets a last chance to answer */
+};
+
+/* The session and how it is (re)made. */
+struct link {
+    enum link_state state;
+    bool up; /* sealer and opener are good */
+    struct record_sealer sealer;
+    struct record_opener opener;
+    struct handshake_grant grant; /* of the session in use */
+    uint32_t session;             /* our name for it */
+    uint64_t heard_ns;            /* its last authentic frame */
+    uint64_t asked_ns;            /* the first transmission since then; 0: none */
+
+    struct handshake_client handshake;
+    uint8_t init[HANDSHAKE_FRAME_BYTES];
+    uint32_t init_bytes;
+    unsigned tries;
+    uint64_t retry_ns;
+    int refused; /* what the last handshake came to: -ECONNREFUSED, -EACCES ...; 0: nothing bad yet */
+    bool cookie_seen;
+
+    struct handshake_grant new_grant; /* LINK_TRIAL */
+    struct handshake_keys new_keys;
+    uint64_t trial_until_ns;
+};
+
+struct order;
+
+struct lane {
+    struct cxe_connection *connection;
+    struct endpoint *endpoint;
+    struct link link;
+    struct window window;
+    struct frame *frames[SESSION_SLOTS]; /* by slot; permuted when a session is replaced */
+    uint64_t building;                   /* number of the frame being filled; 0: none */
+    unsigned rests;                      /* frames marked so */
+    struct op *posted_first, *posted_last;
+    unsigned busy;
+    unsigned completed;  /* since the last lane_progress */
+    bool batching;       /* a queue's: part-filled frames wait while two are in flight */
+    struct order *order; /* a queue's; NULL: whoever holds the lane sees to order himself */
+    uint32_t frame_bytes;
+    int broken;            /* negative errno: the peer broke the protocol; every operation ends with it */
+    bool endpoint_lost;    /* the transport's connection broke (ofi) */
+    uint64_t reconnect_ns; /* not before */
+    uint64_t repeats;      /* of sessions before this one */
+    struct frame *frame_memory;
+    uint8_t received[FRAME_BYTES_MAX] __attribute__((aligned(64)));
+    uint8_t sealed[FRAME_BYTES_MAX] __attribute__((aligned(64)));
+    uint32_t held __attribute__((aligned(64))); /* the lock */
+};
+
+/* ---- lane.c ---- */
+
+/* Connects; blocks until the session stands or the deadline is over. Not async-signal-safe. */
+int lane_open(struct cxe_connection *connection, bool batching, uint64_t deadline_ns, struct lane **lane_out);
+/* `tell`: the server gets a CLOSE. */
+void lane_close(struct lane *lane, bool tell);
+/* Ends the operation: outcome, done, accounts. */
+void lane_finish_op(struct lane *lane, struct op *op);
+bool lane_valid(const struct lane *lane);
+
+/* ---- lane_frame.c ---- */
+
+/* Moves posted operations into frames as far as the window allows; sends the full ones. */
+void lane_fill(struct lane *lane, uint64_t now_ns);
+/* Sends the frame being filled, if any. */
+void lane_flush(struct lane *lane, uint64_t now_ns);
+/* Sends a request, the first time or again. */
+void lane_transmit(struct lane *lane, struct frame *frame, uint64_t now_ns);
+/* Takes the body of a RESPONSE. */
+void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns);
+/* Ends all parts of a frame with `result`; the frame is then empty. */
+void lane_fail_frame(struct lane *lane, struct frame *frame, int result);
+
+static inline struct frame *lane_frame(struct lane *lane, uint64_t seq)
+{
+    return lane->frames[seq % SESSION_SLOTS];
+}
+
+/* ---- lane_link.c ---- */
+
+/* Whatever the link has to do now: handshakes, trials, giving up. */
+void link_tick(struct lane *lane, uint64_t now_ns);
+/* Takes a handshake record. */
+void link_handshake_frame(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns);
+/* When link_tick has something to do, at the latest. */
+uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns);
+/* What endpoint_send returned: refusals are hints, other errors mean that the transport's connection is gone.
+ */
+void link_note_send(struct lane *lane, int error);
+/* An authentic frame of the session came. */
+void link_heard(struct lane *lane, uint64_t now_ns);
+
+/* ---- lane_order.c ---- */
+
+int order_open(struct order **order_out);
+void order_close(struct order *order);
+/* Marks the lines as being in request `seq`. False, if one of them is in another request in flight. */
+bool order_claim(struct order *order, const struct window *window, uint64_t region, uint64_t offset,
+                 uint32_t lines, uint64_t seq);
+/* A request got the new number `seq`, its lines' marks name the old one: nothing later leaves before it is
+ * answered. */
+void order_barrier(struct order *order, uint64_t seq);
+/* Numbers start anew. */
+void order_reset(struct order *order);
+
+#endif

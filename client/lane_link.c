@@ -1,0 +1,342 @@
+/* lane_link.c - making a session, and making another when it is lost
+ *
+ *            need a session                COOKIE                RESP, nothing of ours in flight
+ *   IDLE ---------------------> HELLO ----------------> INIT ------------------------------------> IDLE, up
+ *     ^                                                  |  RESP, the old session has requests in flight
+ *     |      the old session answers after all           v
+ *     +------------------------------------------------ TRIAL --- it stays silent ---------------> IDLE, up
+ *
+ * When the server falls silent the lane shakes hands again while it goes on repeating its requests. If the
+ * server answers the handshake but, after a last round of repeats, not the requests, the session is lost (it
+ * expired, or the server restarted). Then a request that only reads moves to the new session. One that may
+ * have changed something was perhaps executed and perhaps not, and nobody can tell any more: it ends with
+ * -CXE_EUNKNOWN, never with a repeat.
+ */
+#include "lane_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "check.h"
+#include "clock.h"
+
+#define LINK_SUSPECT_NS (400 * NS_PER_MS) /* silent for so long: shake hands, to find out what is wrong */
+#define LINK_IDLE_NS    (60 * NS_PER_S)   /* unused for so long: the server may have dropped the session */
+#define LINK_TRIAL_NS   (100 * NS_PER_MS)
+#define LINK_RETRY_NS   (50 * NS_PER_MS) /* doubled with every try, */
+#define LINK_RETRY_MAX  5                /* but not more often than this */
+#define LINK_INIT_TRIES 4                /* then the cookie may be stale: back to HELLO */
+
+static uint8_t cipher_mask(const struct lane *lane)
+{
+    if (!lane->connection->encrypted)
+        return 1u << RECORD_CIPHER_PLAIN;
+    return (uint8_t)((crypto_aead_aes256gcm_is_available() ? 1u << RECORD_CIPHER_AES256GCM : 0) |
+                     1u << RECORD_CIPHER_CHACHA20POLY1305);
+}
+
+void link_note_send(struct lane *lane, int error)
+{
+    if (error == -ECONNREFUSED)
+        lane->link.refused = error;
+    else if (error && error != -EAGAIN && error != -EMSGSIZE)
+        lane->endpoint_lost = true;
+}
+
+/* ---- handshake ---- */
+
+static void schedule_retry(struct link *link, uint64_t now_ns)
+{
+    unsigned doublings = link->tries < LINK_RETRY_MAX ? link->tries : LINK_RETRY_MAX;
+
+    link->tries++;
+    link->retry_ns = now_ns + (LINK_RETRY_NS << doublings);
+}
+
+static void send_hello(struct lane *lane, uint64_t now_ns)
+{
+    size_t bytes = handshake_client_hello(&lane->link.handshake, lane->sealed);
+
+    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, bytes));
+    schedule_retry(&lane->link, now_ns);
+}
+
+static void start_handshake(struct lane *lane, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+    struct handshake_offer offer = {
+        .client_session = randombytes_random() | 1, /* never 0 */
+        .frame_bytes_max = lane->endpoint->frame_bytes_max,
+        .cipher_mask = cipher_mask(lane),
+    };
+
+    handshake_client_init(&link->handshake, &lane->connection->self, lane->connection->server_public, &offer);
+    link->state = LINK_HELLO;
+    link->cookie_seen = false;
+    send_hello(lane, now_ns);
+}
+
+static void send_init(struct lane *lane, uint64_t now_ns)
+{
+    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->link.init, lane->link.init_bytes));
+    schedule_retry(&lane->link, now_ns);
+}
+
+static void take_cookie(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+    int bytes = handshake_client_cookie(&link->handshake, frame, frame_bytes, link->init);
+
+    if (bytes < 0)
+        return; /* not an answer to us */
+    link->init_bytes = (uint32_t)bytes;
+    link->state = LINK_INIT;
+    link->tries = 0;
+    link->cookie_seen = true;
+    send_init(lane, now_ns);
+}
+
+/* ---- replacing the session ---- */
+
+static bool was_sent(const struct lane *lane, const struct frame *frame)
+{
+    return lane->window.slots[frame->seq % SESSION_SLOTS].tries > 0;
+}
+
+/* Does the request move to the new session? Otherwise its operations have ended. */
+static bool survives(struct lane *lane, struct frame *frame)
+{
+    size_t limit = lane->frame_bytes - RECORD_OVERHEAD;
+
+    if (frame->rest || !was_sent(lane, frame))
+        return true; /* never executed, that is known */
+    if (frame->mutates) {
+        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);
+        return false;
+    }
+    if (frame->body_bytes > limit || BODY_HEADER_BYTES + frame->result_bytes > limit) {
+        lane_fail_frame(lane, frame, -ENETRESET); /* the new session has shorter frames */
+        return false;
+    }
+    return true;
+}
+
+/* Sorts the frames: survivors first, in the order of their numbers. Returns how many there are. */
+static unsigned sort_survivors(struct lane *lane, struct frame *sorted[SESSION_SLOTS])
+{
+    const struct window *window = &lane->window;
+    struct frame *others[SESSION_SLOTS];
+    unsigned survivors = 0, other_count = 0;
+    bool seen[SESSION_SLOTS] = {false};
+
+    for (uint64_t seq = window->oldest; seq < window->next_seq; seq++) {
+        struct frame *frame = lane_frame(lane, seq);
+
+        if (window_in_flight(window, seq) && frame->op_count > 0 && survives(lane, frame)) {
+            seen[seq % SESSION_SLOTS] = true;
+            sorted[survivors++] = frame;
+        }
+    }
+    for (unsigned i = 0; i < SESSION_SLOTS; i++) {
+        if (seen[i])
+            continue;
+        if (lane->frames[i]->rest)
+            sorted[survivors++] = lane->frames[i];
+        else
+            others[other_count++] = lane->frames[i];
+    }
+    memcpy(sorted + survivors, others, other_count * sizeof(others[0]));
+    return survivors;
+}
+
+/* Gives the survivors new numbers, from 1, and sends them. */
+static void move_requests(struct lane *lane, uint64_t now_ns)
+{
+    struct frame *sorted[SESSION_SLOTS];
+    unsigned survivors = sort_survivors(lane, sorted);
+
+    lane->repeats += lane->window.repeats;
+    window_init(&lane->window);
+    lane->building = 0;
+    lane->rests = 0;
+    for (unsigned i = 0; i < SESSION_SLOTS; i++) {
+        sorted[i]->rest = false;
+        sorted[i]->op_count = i < survivors ? sorted[i]->op_count : 0;
+        lane->frames[(i + 1) % SESSION_SLOTS] = sorted[i]; /* number i + 1 */
+    }
+    if (lane->order) {
+        order_reset(lane->order);
+        order_barrier(lane->order, survivors);
+    }
+    for (unsigned i = 0; i < survivors; i++)
+        sorted[i]->seq = window_take(&lane->window);
+    for (unsigned i = 0; i < survivors; i++)
+        lane_transmit(lane, sorted[i], now_ns);
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static void adopt(struct lane *lane, const struct handshake_grant *grant, struct handshake_keys *keys,
+                  uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+
+    record_sealer_init(&link->sealer, grant->cipher, keys->send, grant->server_session, now_ns);
+    record_opener_init(&link->opener, grant->cipher, keys->receive);
+    sodium_memzero(keys, sizeof(*keys));
+    link->grant = *grant;
+    link->session = link->handshake.offer.client_session;
+    link->heard_ns = now_ns;
+    link->asked_ns = 0;
+    link->refused = 0;
+    link->tries = 0;
+    link->state = LINK_IDLE;
+    link->up = true;
+    lane->frame_bytes = smaller(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
+    move_requests(lane, now_ns);
+}
+
+static void repeat_all(struct lane *lane, uint64_t now_ns)
+{
+    for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
+        if (window_in_flight(&lane->window, seq) && was_sent(lane, lane_frame(lane, seq)))
+            lane_transmit(lane, lane_frame(lane, seq), now_ns);
+}
+
+static void take_resp(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+    struct handshake_grant grant;
+    struct handshake_keys keys;
+
+    if (handshake_client_resp(&link->handshake, frame, frame_bytes, &grant, &keys) < 0)
+        return; /* forged, or not for us */
+    if (grant.status != STATUS_OK || grant.cipher >= RECORD_CIPHER_COUNT ||
+        !(cipher_mask(lane) & (1u << grant.cipher)) || grant.frame_bytes_max < FRAME_BYTES_MIN) {
+        link->refused = grant.status != STATUS_OK ? status_to_errno(grant.status) : -EPROTO;
+        link->state = LINK_IDLE;
+        schedule_retry(link, now_ns);
+        return;
+    }
+    if (link->up && link->grant.incarnation == grant.incarnation && lane->window.in_flight > 0) {
+        link->new_grant = grant;
+        link->new_keys = keys;
+        link->trial_until_ns = now_ns + LINK_TRIAL_NS;
+        link->state = LINK_TRIAL;
+        repeat_all(lane, now_ns);
+        return;
+    }
+    adopt(lane, &grant, &keys, now_ns);
+}
+
+void link_handshake_frame(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
+{
+    uint8_t type = ((const struct record_header *)frame)->type;
+
+    if (type == RECORD_COOKIE && lane->link.state == LINK_HELLO)
+        take_cookie(lane, frame, frame_bytes, now_ns);
+    else if (type == RECORD_RESP && lane->link.state == LINK_INIT)
+        take_resp(lane, frame, frame_bytes, now_ns);
+}
+
+/* ---- time ---- */
+
+void link_heard(struct lane *lane, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+
+    link->heard_ns = now_ns;
+    link->asked_ns = lane->window.in_flight > 0 ? now_ns : 0;
+    link->refused = 0;
+    if (link->state == LINK_IDLE)
+        return;
+    link->state = LINK_IDLE; /* the session lives: no other is needed */
+    link->tries = 0;
+    sodium_memzero(&link->new_keys, sizeof(link->new_keys));
+}
+
+static bool needs_session(struct lane *lane, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+
+    if (!link->up)
+        return now_ns >= link->retry_ns;
+    if (link->asked_ns != 0 && now_ns > link->asked_ns + LINK_SUSPECT_NS)
+        return now_ns >= link->retry_ns;
+    if (link->asked_ns == 0 && lane->posted_first && now_ns > link->heard_ns + LINK_IDLE_NS) {
+        link->up = false;
+        return true;
+    }
+    return false;
+}
+
+/* A connection of the transport broke (ofi). The session outlives it: the server follows us to the new one.
+ */
+static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
+{
+    const struct cxe_connection *connection = lane->connection;
+    struct endpoint *endpoint;
+
+    if (now_ns < lane->reconnect_ns)
+        return;
+    lane->reconnect_ns = now_ns + LINK_SUSPECT_NS;
+    if (transport_connect(connection->transport, &connection->server,
+                          connection->fault[0] ? connection->fault : NULL, &endpoint) < 0)
+        return;
+    endpoint_close(lane->endpoint);
+    lane->endpoint = endpoint;
+    lane->endpoint_lost = false;
+    if (lane->link.up)
+        repeat_all(lane, now_ns);
+}
+
+void link_tick(struct lane *lane, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+
+    if (lane->endpoint_lost)
+        reconnect_endpoint(lane, now_ns);
+    switch (link->state) {
+    case LINK_IDLE:
+        if (needs_session(lane, now_ns))
+            start_handshake(lane, now_ns);
+        return;
+    case LINK_HELLO:
+        if (now_ns >= link->retry_ns)
+            send_hello(lane, now_ns);
+        return;
+    case LINK_INIT:
+        if (now_ns < link->retry_ns)
+            return;
+        if (link->tries < LINK_INIT_TRIES)
+            send_init(lane, now_ns);
+        else
+            start_handshake(lane, now_ns);
+        return;
+    case LINK_TRIAL:
+        if (now_ns >= link->trial_until_ns)
+            adopt(lane, &link->new_grant, &link->new_keys, now_ns);
+        return;
+    }
+}
+
+uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
+{
+    const struct link *link = &lane->link;
+
+    switch (link->state) {
+    case LINK_IDLE:
+        if (!link->up)
+            return link->retry_ns;
+        return link->asked_ns ? link->asked_ns + LINK_SUSPECT_NS : now_ns + LINK_SUSPECT_NS;
+    case LINK_HELLO:
+    case LINK_INIT:
+        return link->retry_ns;
+    case LINK_TRIAL:
+        return link->trial_until_ns;
+    }
+    return now_ns;
+}
