@@ -1,0 +1,30 @@
+#!/bin/bash
+# ofi.sh - the same operations over libfabric
+. "$(dirname "$0")/lib.sh"
+
+export CXE_TRANSPORT=ofi
+start_fabricd --transport ofi
+
+random_file "$work/data" $((8 << 20))
+cxe region create data 8M >/dev/null
+cxe write data "$work/data"
+cxe read data -o "$work/back"
+same "$work/data" "$work/back"
+
+cxe cas data 0 0 0 --json >/dev/null
+for _ in $(seq 10); do
+    cxe fetch data add 64 1 >/dev/null
+done
+
+# A client that goes without a word does not keep the next one out.
+cxe read data -o /dev/null &
+reader=$!
+kill -KILL "$reader" 2>/dev/null || true
+wait "$reader" || true
+cxe read data --length 64 -o "$work/line"
+[ "$(stat -c %s "$work/line")" = 64 ] || fail "a line has 64 bytes"
+
+python3 -c 'print(sum(range(3000000)), len(bytes(range(256)) * 100000))' >"$work/local"
+cxe run --local 8M -- /usr/bin/python3 -c 'print(sum(range(3000000)), len(bytes(range(256)) * 100000))' >"$work/remote"
+same "$work/local" "$work/remote"
+stop_fabricd
