@@ -1,10 +1,10 @@
 /* racy.h - copies that may race with writers; the only place where that is allowed
  *
- * A seqlock's reader copies data that a writer may be changing, then finds out from the version and copies again.
- * In C11 such a copy must be made of relaxed atomics between fences. Those keep the compiler from using vectors, so
- * release builds copy plainly: the fences on both sides are compiler barriers too, and what a torn copy holds is
- * never looked at. ThreadSanitizer knows no fences; for it the words are acquired and released one by one, which
- * orders as much without them.
+ * A seqlock's reader copies data that a writer may be changing, then finds out from the version and copies
+ * again. In C11 such a copy must be made of relaxed atomics between fences. Those keep the compiler from
+ * using vectors, so release builds copy plainly: the fences on both sides are compiler barriers too, and what
+ * a torn copy holds is never looked at. ThreadSanitizer knows no fences; for it the words are acquired and
+ * released one by one, which orders as much without them.
  */
 #ifndef FABRICD_RACY_H
 #define FABRICD_RACY_H
@@ -73,15 +73,12 @@ static inline __attribute__((always_inline)) void racy_store(void *shared, const
 /* Copies a whole frame to a frame that nobody else knows yet. */
 static inline void racy_copy_frame(void *to, const void *from)
 {
-    uint8_t page[PAGE_BYTES];
+    for (size_t at = 0; at < PAGE_BYTES; at += LINE_BYTES) {
+        uint8_t line[LINE_BYTES];
 
-#ifdef RACY_WORDWISE
-    racy_load(page, from, PAGE_BYTES);
-    racy_store(to, page, PAGE_BYTES);
-#else
-    (void)page;
-    memcpy(to, from, PAGE_BYTES);
-#endif
+        racy_load(line, (const uint8_t *)from + at, LINE_BYTES);
+        racy_store((uint8_t *)to + at, line, LINE_BYTES);
+    }
 }
 
 /* Wipes a frame that late readers may still be copying from, in vain. */
