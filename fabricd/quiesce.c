@@ -1,9 +1,9 @@
 /* quiesce.c - see quiesce.h
  *
  * `epoch` only grows. A worker that announces epoch e has seen everything unlinked before the epoch became e,
- * because it read `epoch` with acquire and quiesce_retire moved it with release. A worker that comes online has no
- * such past: its announcement and its second look at the epoch must not pass each other, hence sequential
- * consistency there, whose partner is the increment in quiesce_retire.
+ * because it read `epoch` with acquire and quiesce_retire moved it with release. A worker that comes online
+ * has no such past: its announcement and its second look at the epoch must not pass each other, hence
+ * sequential consistency there, whose partner is the increment in quiesce_retire.
  */
 #include "quiesce.h"
 

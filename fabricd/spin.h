@@ -8,8 +8,8 @@
 
 #define SPINS_BEFORE_YIELD 256
 
-/* One turn of a waiting loop; `spins` counts the turns, from 0. Gives the core away now and then, since whoever we
- * wait for may have been preempted on it. */
+/* One turn of a waiting loop; `spins` counts the turns, from 0. Gives the core away now and then, since
+ * whoever we wait for may have been preempted on it. */
 static inline void spin_pause(unsigned *spins)
 {
     if (++*spins % SPINS_BEFORE_YIELD == 0)
