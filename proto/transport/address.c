@@ -66,10 +66,11 @@ int address_parse(const char *text, uint16_t default_port, struct address *addre
     struct address address;
     uint64_t port = default_port;
     int error = split(text, host, &port_text);
-    bool literal = strchr(host, ':') || *text == '[';
+    bool literal;
 
     if (error)
         return error;
+    literal = *text == '[' || strchr(host, ':');
     if (port_text && units_parse_count(port_text, 0, UINT16_MAX, &port) != 0)
         return -EINVAL;
     error = resolve(host, literal ? AI_NUMERICHOST : 0, &address);
