@@ -42,18 +42,22 @@ static struct region_place place_of(const struct op_view *op)
 /* Operand words hold the value in their low bytes and zeros above. */
 static bool word_valid(const struct wire_word *word, unsigned width_log2)
 {
-    static const struct wire_word zero;
-    size_t width = (size_t)1 << width_log2;
+    uint64_t halves[2];
 
-    return memcmp(word->bytes + width, zero.bytes, sizeof(word->bytes) - width) == 0;
+    memcpy(halves, word->bytes, sizeof(halves));
+    if (width_log2 == 4)
+        return true;
+    return halves[1] == 0 && (width_log2 == 3 || le64toh(halves[0]) <= UINT32_MAX);
 }
 
 static int run_atomic(const struct region_caller *caller, const struct op_view *op, uint8_t *values_out)
 {
-    struct wire_word operands[2] = {{{0}}}, old;
+    struct wire_word operands[2] = {0}, old;
     int error;
 
-    memcpy(operands, op->operand, op->operand_bytes);
+    memcpy(&operands[0], op->operand, sizeof(operands[0]));
+    if (op->opcode == OP_CAS)
+        memcpy(&operands[1], op->operand + sizeof(operands[0]), sizeof(operands[1]));
     if (!word_valid(&operands[0], op->width_log2) || !word_valid(&operands[1], op->width_log2))
         return -EINVAL;
     error = region_atomic(caller, place_of(op), (enum opcode)op->opcode, op->width_log2, operands, &old);

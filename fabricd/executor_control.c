@@ -95,7 +95,7 @@ static int run_server_stat(struct executor *executor, const struct region_caller
 
     if (op->region != 0 || op->offset != 0)
         return -EINVAL;
-    regions_get_account(caller->regions, caller->worker, caller->tenant, &account);
+    regions_get_account(caller->regions, caller->tenant, &account);
     info = (struct wire_server_info){
         .pool_bytes = le64_of(options->pool->pages * PAGE_BYTES),
         .pool_free_bytes = le64_of(pool_free_bytes(options->pool)),

@@ -187,18 +187,12 @@ void line_write_masked(struct pool *pool, uint32_t frame, unsigned first, unsign
     }
 }
 
-static uint64_t get_word(const struct wire_word *word, unsigned width_log2)
+static uint64_t low_word(const struct wire_word *word)
 {
-    uint64_t value = 0;
+    uint64_t value;
 
-    memcpy(&value, word->bytes, (size_t)1 << width_log2);
-    return le64toh(value); /* a short word stands in the low bytes: the upper ones are zero */
-}
-
-static void put_word(struct wire_word *word, unsigned width_log2, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(word->bytes, &value, (size_t)1 << width_log2);
+    memcpy(&value, word->bytes, sizeof(value));
+    return le64toh(value);
 }
 
 static uint64_t combine(enum opcode opcode, uint64_t old, uint64_t operand)
@@ -223,40 +217,54 @@ static uint64_t combine(enum opcode opcode, uint64_t old, uint64_t operand)
     return 0;
 }
 
-/* What the word becomes. False if it stays as it is (a comparison that failed). */
-static bool next_word(enum opcode opcode, unsigned width_log2, const struct wire_word *operands,
-                      const struct wire_word *old, struct wire_word *new)
+/* The word of 4 or 8 bytes at `within` of the 8 that `shared` points to. Returns whether it was changed. */
+static bool update_word(void *shared, unsigned within, enum opcode opcode, unsigned width_log2,
+                        const struct wire_word *operands, struct wire_word *old_out)
 {
-    size_t width = (size_t)1 << width_log2;
+    uint64_t mask = width_log2 == 2 ? UINT32_MAX : UINT64_MAX;
+    uint64_t operand = low_word(&operands[0]) & mask, around, old, next;
+    unsigned shift = within * 8;
 
-    if (opcode == OP_CAS) {
-        memcpy(new, &operands[1], width);
-        return memcmp(old, &operands[0], width) == 0;
-    }
-    put_word(new, width_log2, combine(opcode, get_word(old, width_log2), get_word(&operands[0], width_log2)));
+    racy_load(&around, shared, sizeof(around));
+    around = le64toh(around);
+    old = around >> shift & mask;
+    memcpy(old_out->bytes, &(uint64_t){htole64(old)}, sizeof(old));
+    memset(old_out->bytes + sizeof(old), 0, sizeof(old_out->bytes) - sizeof(old));
+    if (opcode == OP_CAS && old != operand)
+        return false;
+    next = opcode == OP_CAS ? low_word(&operands[1]) : combine(opcode, old, operand);
+    around = htole64((around & ~(mask << shift)) | (next & mask) << shift);
+    racy_store(shared, &around, sizeof(around));
     return true;
 }
 
-/* Works on the aligned 16 bytes around the word: they lie in one line, and every width fits. */
+static bool compare_and_swap_16(void *shared, const struct wire_word *operands, struct wire_word *old_out)
+{
+    racy_load(old_out, shared, sizeof(*old_out));
+    if (memcmp(old_out, &operands[0], sizeof(*old_out)) != 0)
+        return false;
+    racy_store(shared, &operands[1], sizeof(operands[1]));
+    return true;
+}
+
 void line_atomic(struct pool *pool, uint32_t frame, unsigned offset_bytes, enum opcode opcode,
                  unsigned width_log2, const struct wire_word *operands, struct wire_word *old_out)
 {
-    size_t width = (size_t)1 << width_log2, within = offset_bytes % sizeof(struct wire_word);
-    uint8_t *shared = pool_frame(pool, frame) + (offset_bytes - within);
+    uint8_t *shared = pool_frame(pool, frame) + offset_bytes;
     uint32_t *version = &pool->versions[frame][offset_bytes / (LINE_BYTES * BLOCK_LINES)];
-    struct wire_word around, old = {{0}}, new = {{0}};
+    unsigned within = offset_bytes % 8;
     uint32_t locked_at;
+    bool changed;
 
-    assert(width_log2 >= 2 && width_log2 <= 4 && offset_bytes % width == 0 && offset_bytes < PAGE_BYTES);
+    assert(width_log2 >= 2 && width_log2 <= 4 && offset_bytes < PAGE_BYTES);
+    assert(offset_bytes % (1u << width_log2) == 0 && (width_log2 < 4 || opcode == OP_CAS));
     locked_at = version_lock(version);
-    racy_load(&around, shared, sizeof(around));
-    memcpy(old.bytes, around.bytes + within, width);
-    if (next_word(opcode, width_log2, operands, &old, &new)) {
-        memcpy(around.bytes + within, new.bytes, width);
-        racy_store(shared, &around, sizeof(around));
+    if (width_log2 == 4)
+        changed = compare_and_swap_16(shared, operands, old_out);
+    else
+        changed = update_word(shared - within, within, opcode, width_log2, operands, old_out);
+    if (changed)
         version_unlock(version, locked_at);
-    } else {
+    else
         version_unlock_unchanged(version, locked_at);
-    }
-    *old_out = old;
 }

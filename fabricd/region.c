@@ -91,31 +91,26 @@ void regions_close(struct regions *regions)
 
 static uint64_t quota_pages(const struct regions *regions, const struct account *account)
 {
-    return account->quota_set ? account->quota_pages : regions->default_quota_pages;
+    uint64_t limit = load_relaxed(&account->quota_limit);
+
+    return limit == 0 ? regions->default_quota_pages : limit - 1;
 }
 
 void regions_set_quota(struct regions *regions, uint16_t tenant, uint64_t quota_bytes)
 {
-    regions_lock(regions, QUIESCE_NO_WORKER);
-    regions->accounts[tenant].quota_pages = quota_bytes / PAGE_BYTES;
-    regions->accounts[tenant].quota_set = true;
-    regions_unlock(regions);
+    store_relaxed(&regions->accounts[tenant].quota_limit, quota_bytes / PAGE_BYTES + 1);
 }
 
-void regions_get_account(struct regions *regions, unsigned worker, uint16_t tenant,
-                         struct regions_account *account_out)
+void regions_get_account(const struct regions *regions, uint16_t tenant, struct regions_account *account_out)
 {
     const struct account *account = &regions->accounts[tenant];
-    uint64_t quota;
+    uint64_t quota = quota_pages(regions, account);
 
-    regions_lock(regions, worker);
-    quota = quota_pages(regions, account);
     *account_out = (struct regions_account){
         .quota_bytes = quota >= PAGES_UNLIMITED ? REGIONS_QUOTA_UNLIMITED : quota * PAGE_BYTES,
-        .used_bytes = account->used_pages * PAGE_BYTES,
-        .regions = account->regions,
+        .used_bytes = load_relaxed(&account->used_pages) * PAGE_BYTES,
+        .regions = load_relaxed(&account->regions),
     };
-    regions_unlock(regions);
 }
 
 static int charge(struct regions *regions, uint16_t tenant, uint64_t pages)
@@ -125,7 +120,7 @@ static int charge(struct regions *regions, uint16_t tenant, uint64_t pages)
 
     if (pages > quota || account->used_pages > quota - pages)
         return -EDQUOT;
-    account->used_pages += pages;
+    fetch_add_relaxed(&account->used_pages, pages);
     return 0;
 }
 
@@ -243,7 +238,7 @@ unpromise:
     if (promised)
         pool_unpromise(regions->pool, pages);
 uncharge:
-    account->used_pages -= pages;
+    fetch_sub_relaxed(&account->used_pages, pages);
     return error;
 }
 
@@ -255,7 +250,7 @@ void regions_publish(struct regions *regions, struct region *region)
 
     record->generation++; /* cannot wrap: see the end of a slot's life in region_reclaim.c */
     regions_name_add(regions, index);
-    account->regions++;
+    fetch_add_relaxed(&account->regions, 1);
     account->slots[index / 64] |= 1ull << index % 64;
     if (region->flags & REGION_EPHEMERAL)
         regions_watch(regions, index, clock_now_ns());
@@ -402,7 +397,7 @@ unpromise:
     if (promised)
         pool_unpromise(regions->pool, more);
 uncharge:
-    regions->accounts[region->tenant].used_pages -= more;
+    fetch_sub_relaxed(&regions->accounts[region->tenant].used_pages, more);
     return error;
 }
 

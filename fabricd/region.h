@@ -64,8 +64,9 @@ void regions_close(struct regions *regions);
 
 /* What a tenant may use from now on; regions beyond a smaller quota stay. Any thread. */
 void regions_set_quota(struct regions *regions, uint16_t tenant, uint64_t quota_bytes);
-void regions_get_account(struct regions *regions, unsigned worker, uint16_t tenant,
-                         struct regions_account *account_out);
+
+/* Any thread; takes no lock, so the numbers may be of slightly different times. */
+void regions_get_account(const struct regions *regions, uint16_t tenant, struct regions_account *account_out);
 
 /* Makes a region of zeros; the only flag is REGION_EPHEMERAL. -EINVAL: name, size or flags; -EEXIST; -EDQUOT;
  * -ENOSPC: the pool, the table of regions or the memory for page tables is full. */

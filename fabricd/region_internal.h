@@ -70,12 +70,11 @@ struct list {
     uint32_t head, tail;
 };
 
-struct account {
-    uint64_t quota_pages; /* if quota_set */
+struct account {          /* changed under the mutex; numbers are atomic, so that metrics need not take it */
+    uint64_t quota_limit; /* pages + 1; 0: the default */
     uint64_t used_pages;
     uint64_t regions;
     uint64_t *slots; /* bit i: region i is this tenant's; NULL before its first */
-    bool quota_set;
 };
 
 struct regions {

@@ -66,8 +66,8 @@ void regions_delete_locked(struct regions *regions, struct region *region)
     record->torn_down = 0;
     regions_name_remove(regions, index);
     region_family_leave(regions, index);
-    account->used_pages -= region->pages;
-    account->regions--;
+    fetch_sub_relaxed(&account->used_pages, region->pages);
+    fetch_sub_relaxed(&account->regions, 1);
     account->slots[index / 64] &= ~(1ull << index % 64);
     if (region->flags & REGION_EPHEMERAL)
         regions_list_remove(regions, &regions->ephemeral, index);
