@@ -1,0 +1,148 @@
+/* test_window.c - when requests are repeated and how many are allowed */
+#include "window.h"
+
+#include <criterion/criterion.h>
+
+static struct window window;
+static uint64_t counter;
+
+static void start(void)
+{
+    window_init(&window);
+    counter = 1;
+}
+
+TestSuite(window, .init = start);
+
+static uint64_t send_one(uint64_t now_ns)
+{
+    uint64_t seq = window_take(&window);
+
+    window_sent(&window, seq, counter++, now_ns);
+    cr_assert(window_valid(&window));
+    return seq;
+}
+
+Test(window, numbers_begin_at_one_and_stop_at_the_window)
+{
+    unsigned sent = 0;
+
+    cr_assert_eq(send_one(0), 1);
+    while (window_open(&window)) {
+        send_one(0);
+        sent++;
+    }
+    cr_assert_eq(window.in_flight, window.allowed);
+    cr_assert_leq(window.in_flight, SESSION_SLOTS);
+}
+
+Test(window, a_slot_is_not_reused_before_its_request_is_answered)
+{
+    send_one(0);
+    for (unsigned i = 1; i < SESSION_SLOTS; i++) {
+        uint64_t seq = send_one(0);
+
+        cr_assert(window_answered(&window, seq, counter - 1, 1000));
+    }
+    cr_assert_not(window_open(&window), "request 1 still holds its slot");
+    cr_assert(window_answered(&window, 1, 1, 1000));
+    cr_assert(window_open(&window));
+}
+
+Test(window, an_answer_counts_once)
+{
+    uint64_t seq = send_one(0);
+
+    cr_assert(window_answered(&window, seq, 1, 10));
+    cr_assert_not(window_answered(&window, seq, 1, 20));
+    cr_assert_not(window_answered(&window, seq + SESSION_SLOTS, 1, 20));
+    cr_assert_not(window_answered(&window, 999, 1, 20));
+}
+
+Test(window, an_overdue_request_is_repeated_later_and_later)
+{
+    uint64_t seq = send_one(0), due = window_next_due_ns(&window), wait = due;
+
+    cr_assert_eq(window_overdue(&window, due - 1), 0);
+    for (int i = 0; i < 12; i++) {
+        uint64_t now_ns = window_next_due_ns(&window);
+
+        cr_assert_eq(window_overdue(&window, now_ns), seq);
+        window_sent(&window, seq, counter++, now_ns);
+        cr_assert_geq(window_next_due_ns(&window) - now_ns, wait);
+        wait = window_next_due_ns(&window) - now_ns;
+    }
+    cr_assert_eq(wait, WINDOW_RTO_MAX_NS);
+}
+
+Test(window, three_later_answers_betray_a_loss)
+{
+    uint64_t lost = send_one(0), later[3];
+
+    for (int i = 0; i < 3; i++)
+        later[i] = send_one(0);
+    cr_assert(window_answered(&window, later[0], 2, 10));
+    cr_assert(window_answered(&window, later[1], 3, 10));
+    cr_assert_eq(window_overdue(&window, 11), 0, "two may be reordering");
+    cr_assert(window_answered(&window, later[2], 4, 10));
+    cr_assert_eq(window_overdue(&window, 11), lost);
+    window_sent(&window, lost, counter++, 11);
+    cr_assert_eq(window_overdue(&window, 12), 0, "repeated once, not for each further answer");
+}
+
+Test(window, one_burst_of_losses_halves_it_once)
+{
+    unsigned before;
+
+    while (window_open(&window))
+        send_one(0);
+    before = window.allowed;
+    for (uint64_t seq; (seq = window_overdue(&window, NS_PER_S)) != 0;)
+        window_sent(&window, seq, counter++, NS_PER_S);
+    cr_assert_eq(window.allowed, before / 2);
+}
+
+Test(window, it_never_closes_for_good)
+{
+    uint64_t now_ns = 0;
+
+    send_one(now_ns);
+    for (int i = 0; i < 100; i++) {
+        uint64_t seq;
+
+        now_ns += NS_PER_S;
+        while ((seq = window_overdue(&window, now_ns)) != 0)
+            window_sent(&window, seq, counter++, now_ns);
+    }
+    cr_assert_geq(window.allowed, 1);
+}
+
+Test(window, it_grows_back)
+{
+    uint64_t now_ns = 0;
+
+    window.allowed = 1;
+    window.threshold = 4;
+    for (int round = 0; round < 400; round++) {
+        uint64_t first = window.next_seq;
+
+        while (window_open(&window))
+            send_one(now_ns);
+        now_ns += 1000;
+        for (uint64_t seq = first; seq < window.next_seq; seq++)
+            window_answered(&window, seq, seq, now_ns);
+        if (round == 2)
+            cr_assert_lt(window.allowed, SESSION_SLOTS, "slowly above the threshold");
+    }
+    cr_assert_eq(window.allowed, SESSION_SLOTS);
+}
+
+Test(window, the_round_trip_of_a_repeat_is_its_own)
+{
+    uint64_t seq = send_one(0);
+
+    window_sent(&window, seq, 2, NS_PER_S);
+    cr_assert(window_answered(&window, seq, 2, NS_PER_S + 5000));
+    cr_assert_eq(window.srtt_ns, 5000,
+                 "measured from the second transmission: the answer echoes its counter");
+}
