@@ -304,7 +304,7 @@ void config_runtime_dir(char *path_out, size_t path_bytes)
 {
     const char *base = getenv("XDG_RUNTIME_DIR");
 
-    snprintf(path_out, path_bytes, "%s/cxe", base && base[0] == '/' ? base : "/run");
+    snprintf(path_out, path_bytes, "%s/cxe", base && *base ? base : "/run");
 }
 
 bool config_is_local(const struct config *config)
@@ -454,7 +454,7 @@ void config_free(struct config *config)
 }
 
 /* What cannot change while the daemon runs. Fields hold zeros where nothing was said, so bytes compare. */
-const char *config_restart_needed(const struct config *running, const struct config *wanted)
+const char *config_restart_needed(const struct config *running, const struct config *wanted, unsigned *cursor)
 {
 #define FIXED(path, member)                                            \
     {                                                                  \
@@ -486,9 +486,13 @@ const char *config_restart_needed(const struct config *running, const struct con
         FIXED("handshake.burst", handshake.burst),
     };
 #undef FIXED
-    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-        if (memcmp((const char *)running + fixed[i].offset, (const char *)wanted + fixed[i].offset,
-                   fixed[i].bytes) != 0)
-            return fixed[i].path;
+    while (*cursor < sizeof(fixed) / sizeof(fixed[0])) {
+        const char *path = fixed[*cursor].path;
+        size_t offset = fixed[*cursor].offset;
+
+        if (memcmp((const char *)running + offset, (const char *)wanted + offset, fixed[(*cursor)++].bytes) !=
+            0)
+            return path;
+    }
     return NULL;
 }

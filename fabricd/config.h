@@ -87,9 +87,10 @@ void config_free(struct config *config);
 /* Writes the configuration, defaults included, as YAML that config_load takes. */
 void config_print(const struct config *config, FILE *out);
 
-/* Names the first key whose change needs a restart ("pool.size"), or NULL if all that changed can be applied
- * while running. */
-const char *config_restart_needed(const struct config *running, const struct config *wanted);
+/* Names the keys whose change needs a restart ("pool.size"), one a call; *cursor is 0 at first. NULL: no
+ * more. */
+const char *config_restart_needed(const struct config *running, const struct config *wanted,
+                                  unsigned *cursor);
 
 /* Does every listen address stay on this host? */
 bool config_is_local(const struct config *config);

@@ -77,7 +77,8 @@ static void add_outer_key(struct complaint *complaint, const char *key)
     }
 }
 
-static void take_log_line(cyaml_log_t level, void *context, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void take_log_line(cyaml_log_t level, void *context,
+                                                                const char *format, va_list arguments)
 {
     struct complaint *complaint = context;
     char text[256], key[YAML_INDEX_KEY_BYTES];

@@ -137,7 +137,7 @@ Test(config, prints_what_it_reads)
     second = load_good(once);
     twice = printed(second);
     cr_assert_str_eq(once, twice);
-    cr_assert_null(config_restart_needed(first, second));
+    cr_assert_null(config_restart_needed(first, second, &(unsigned){0}));
     cr_assert_eq(memcmp(first->tenants, second->tenants, 2 * sizeof(struct tenant)), 0);
     free(once);
     free(twice);
@@ -401,10 +401,13 @@ Test(config, tells_what_needs_a_restart)
     struct config *running = load_good("workers: 1\nlog_level: info\n");
     struct config *live =
         load_good("workers: 1\nlog_level: debug\ntenants: [{name: a, public_key: " KEY_A "}]\n");
-    struct config *larger = load_good("workers: 1\npool: {size: 512M}\n");
+    unsigned cursor = 0;
+    struct config *larger = load_good("workers: 1\nspin: 1us\npool: {size: 512M}\n");
 
-    cr_assert_null(config_restart_needed(running, live));
-    cr_assert_str_eq(config_restart_needed(running, larger), "pool.size");
+    cr_assert_null(config_restart_needed(running, live, &(unsigned){0}));
+    cr_assert_str_eq(config_restart_needed(running, larger, &cursor), "spin");
+    cr_assert_str_eq(config_restart_needed(running, larger, &cursor), "pool.size");
+    cr_assert_null(config_restart_needed(running, larger, &cursor));
     config_free(running);
     config_free(live);
     config_free(larger);
