@@ -19,6 +19,9 @@ add_compile_options(
   -fno-common -fstack-protector-strong -fno-omit-frame-pointer
   # A page fault is handled in a signal handler: the lazy model of thread-local storage may allocate there.
   -ftls-model=initial-exec)
+if(CMAKE_C_COMPILER_ID MATCHES "Clang")
+  add_compile_options(-Wno-include-next-absolute-path) # proto/base/limits.h wants the C library's, too
+endif()
 if(CXE_WERROR)
   add_compile_options(-Werror)
 endif()
@@ -33,6 +36,9 @@ add_link_options(-Wl,--as-needed -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
 if(CXE_SANITIZE)
   add_compile_options(-fsanitize=${CXE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${CXE_SANITIZE})
+  if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-maybe-uninitialized) # instrumented code hides from gcc what is initialized
+  endif()
 elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
