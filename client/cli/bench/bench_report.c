@@ -1,0 +1,189 @@
+/* bench_report.c - see bench_report.h */
+#include "bench_report.h"
+
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+struct bench_report {
+    bool quiet;
+    json_t *json;
+    json_t *figures;
+};
+
+/* ---- the machine ---- */
+
+/* The value of a line such as "model name : X" in /proc/cpuinfo. */
+static void read_cpu(char *model, size_t model_bytes, bool *virtual_out)
+{
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char line[4096];
+
+    snprintf(model, model_bytes, "unknown CPU");
+    *virtual_out = false;
+    while (file && fgets(line, sizeof(line), file)) {
+        char *value = strchr(line, ':');
+
+        line[strcspn(line, "\n")] = '\0';
+        if (value && strncmp(line, "model name", 10) == 0)
+            snprintf(model, model_bytes, "%s", value + 2);
+        if (value && strncmp(line, "flags", 5) == 0 && strstr(value, " hypervisor"))
+            *virtual_out = true;
+    }
+    if (file)
+        fclose(file);
+}
+
+/* The names under /sys/devices/system/cpu/vulnerabilities whose text starts with `state`. */
+static void list_vulnerabilities(const char *state, char *list, size_t list_bytes)
+{
+    static const char path[] = "/sys/devices/system/cpu/vulnerabilities";
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    size_t used = 0;
+
+    list[0] = '\0';
+    while (directory && (entry = readdir(directory))) {
+        char name[512], text[256];
+        FILE *file;
+
+        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+        file = entry->d_name[0] == '.' ? NULL : fopen(name, "re");
+        if (file && fgets(text, sizeof(text), file) && strncmp(text, state, strlen(state)) == 0 &&
+            used + 1 < list_bytes)
+            used += (size_t)snprintf(list + used, list_bytes - used, "%s%s", used ? " " : "", entry->d_name);
+        if (file)
+            fclose(file);
+    }
+    if (directory)
+        closedir(directory);
+}
+
+static json_t *describe_machine(void)
+{
+    char model[256], mitigated[512], vulnerable[512];
+    struct utsname system;
+    bool virtual;
+
+    uname(&system);
+    read_cpu(model, sizeof(model), &virtual);
+    list_vulnerabilities("Mitigation", mitigated, sizeof(mitigated));
+    list_vulnerabilities("Vulnerable", vulnerable, sizeof(vulnerable));
+    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:s}", "kernel", system.release, "architecture",
+                     system.machine, "cpu", model, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "virtual",
+                     virtual, "mitigations", mitigated, "vulnerable", vulnerable);
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static void print_machine(json_t *machine)
+{
+    const char *mitigations = text_of(machine, "mitigations"), *vulnerable = text_of(machine, "vulnerable");
+
+    printf("machine: Linux %s %s, %s, %d cores%s; mitigations: %s%s%s\n", text_of(machine, "kernel"),
+           text_of(machine, "architecture"), text_of(machine, "cpu"),
+           (int)json_integer_value(json_object_get(machine, "cores")),
+           json_is_true(json_object_get(machine, "virtual")) ? ", virtual" : "",
+           *mitigations ? mitigations : "none", *vulnerable ? "; vulnerable: " : "", vulnerable);
+}
+
+/* ---- figures ---- */
+
+struct bench_report *report_open(const char *bench, bool quiet)
+{
+    struct bench_report *report = calloc(1, sizeof(*report));
+
+    if (!report)
+        return NULL;
+    report->quiet = quiet;
+    report->figures = json_array();
+    report->json = json_pack("{s:s, s:o, s:o}", "bench", bench, "machine", describe_machine(), "figures",
+                             report->figures);
+    if (!quiet) {
+        print_machine(json_object_get(report->json, "machine"));
+        printf("%-36s %12s %-8s %10s %6s  %-14s %s\n", "figure", "value", "unit", "floor", "ratio",
+               "quartiles", "goal");
+        fflush(stdout);
+    }
+    return report;
+}
+
+void report_close(struct bench_report *report)
+{
+    if (!report)
+        return;
+    json_decref(report->json);
+    free(report);
+}
+
+json_t *report_json(struct bench_report *report)
+{
+    return report->json;
+}
+
+void report_say(struct bench_report *report, const char *format, ...)
+{
+    va_list arguments;
+
+    if (report->quiet)
+        return;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void print_goal(const struct figure *figure)
+{
+    if (!figure->goal_of)
+        return;
+    if (strcmp(figure->goal_of, "ratio") == 0)
+        printf("at most %.2f: ", figure->goal);
+    else
+        printf("at least %.0f: ", figure->goal);
+    fputs(figure->met ? "met" : "not met", stdout);
+}
+
+static void print_figure(const struct figure *figure)
+{
+    printf("%-36s %12.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
+    if (figure->floor)
+        printf("%10.2f %6.2f  %5.2f .. %5.2f ", figure->floor_value, figure->ratio, figure->ratio_q1,
+               figure->ratio_q3);
+    else
+        printf("%10s %6s  %14s ", "", "", "");
+    print_goal(figure);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static json_t *real_or_null(bool present, double value)
+{
+    return present ? json_real(value) : json_null();
+}
+
+void report_add(struct bench_report *report, const struct figure *figure)
+{
+    const bool floor = figure->floor, goal = figure->goal_of;
+
+    json_array_append_new(
+        report->figures,
+        json_pack("{s:s, s:f, s:s, s:[f, f], s:s?, s:o, s:o, s:o, s:o, s:s?, s:o}", "name", figure->name,
+                  "value", figure->value, "unit", figure->unit, "quartiles", figure->value_q1,
+                  figure->value_q3, "floor", figure->floor, "floor_value",
+                  real_or_null(floor, figure->floor_value), "ratio", real_or_null(floor, figure->ratio),
+                  "ratio_quartiles",
+                  floor ? json_pack("[f, f]", figure->ratio_q1, figure->ratio_q3) : json_null(), "goal",
+                  real_or_null(goal, figure->goal), "goal_of", figure->goal_of, "met",
+                  goal ? json_boolean(figure->met) : json_null()));
+    if (!report->quiet)
+        print_figure(figure);
+}

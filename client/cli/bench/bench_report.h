@@ -1,0 +1,35 @@
+/* bench_report.h - figures, as text and as JSON */
+#ifndef CXE_BENCH_REPORT_H
+#define CXE_BENCH_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct figure {
+    const char *name; /* "eth.plain.read_64B.p50" */
+    const char *unit; /* "us", "lines/s", "MB/s" */
+    double value, value_q1, value_q3;
+    const char *floor; /* what it is compared with; NULL: nothing */
+    double floor_value;
+    double ratio, ratio_q1, ratio_q3;
+    const char *goal_of; /* "ratio" or "value"; NULL: there is no goal */
+    double goal;         /* a ratio: at most; a value: at least */
+    bool met;
+};
+
+struct bench_report;
+
+/* `quiet`: no text on standard output. NULL: no memory. */
+struct bench_report *report_open(const char *bench, bool quiet);
+void report_close(struct bench_report *report);
+
+/* Prints the figure and keeps it. */
+void report_add(struct bench_report *report, const struct figure *figure);
+
+/* A line of text between the figures. */
+void report_say(struct bench_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The whole: {"bench", "machine", "figures"}. Belongs to the report. */
+json_t *report_json(struct bench_report *report);
+
+#endif
