@@ -92,7 +92,8 @@ char *units_format_bytes(uint64_t bytes, char *buffer, size_t buffer_bytes)
     double value = (double)bytes;
     unsigned unit = 0;
 
-    while (value >= 1024 && unit < 6) {
+    /* What would be rounded to 1024.0 belongs to the next unit. */
+    while (unit < 6 && value >= (unit == 0 ? 1024 : 1023.95)) {
         value /= 1024;
         unit++;
     }
@@ -102,9 +103,10 @@ char *units_format_bytes(uint64_t bytes, char *buffer, size_t buffer_bytes)
 
 char *units_format_duration(uint64_t ns, char *buffer, size_t buffer_bytes)
 {
-    if (ns < 1000 * NS_PER_US)
+    /* The bounds are where rounding would reach 1000 of the smaller unit. */
+    if (ns < NS_PER_MS - 50)
         snprintf(buffer, buffer_bytes, "%.1f us", (double)ns / (double)NS_PER_US);
-    else if (ns < NS_PER_S)
+    else if (ns < NS_PER_S - 5 * NS_PER_US)
         snprintf(buffer, buffer_bytes, "%.2f ms", (double)ns / (double)NS_PER_MS);
     else
         snprintf(buffer, buffer_bytes, "%.2f s", (double)ns / (double)NS_PER_S);
