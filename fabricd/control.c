@@ -191,7 +191,7 @@ static enum MHD_Result take_request(void *context, struct MHD_Connection *connec
     if (!*state) {
         *state = &headers_seen;
         return has_body(connection)
-                   ? send_line(connection, MHD_HTTP_PAYLOAD_TOO_LARGE, "no request here has a body")
+                   ? send_line(connection, MHD_HTTP_CONTENT_TOO_LARGE, "no request here has a body")
                    : MHD_YES;
     }
     if (*upload_bytes != 0)
