@@ -64,6 +64,7 @@ struct link {
     uint64_t asked_ns;            /* the first transmission since then; 0: none */
 
     struct handshake_client handshake;
+    uint32_t new_session; /* our name for the session in the making */
     uint8_t init[HANDSHAKE_FRAME_BYTES];
     uint32_t init_bytes;
     unsigned tries;

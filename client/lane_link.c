@@ -71,6 +71,7 @@ static void start_handshake(struct lane *lane, uint64_t now_ns)
     };
 
     handshake_client_init(&link->handshake, &lane->connection->self, lane->connection->server_public, &offer);
+    link->new_session = offer.client_session;
     link->state = LINK_HELLO;
     link->cookie_seen = false;
     send_hello(lane, now_ns);
@@ -188,7 +189,7 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, struct
     record_opener_init(&link->opener, grant->cipher, keys->receive);
     sodium_memzero(keys, sizeof(*keys));
     link->grant = *grant;
-    link->session = link->handshake.offer.client_session;
+    link->session = link->new_session;
     link->heard_ns = now_ns;
     link->asked_ns = 0;
     link->refused = 0;
