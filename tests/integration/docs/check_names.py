@@ -1,0 +1,43 @@
+#!/usr/bin/python3
+"""check_names.py - what the documents name exists: files, functions, constants
+
+Looked at: `words_with_an_underscore`, `UPPER_CASE` ones too, and `paths/with.dots` in README.md and docs/*.md. A word must
+stand in the sources as a whole word; a path must exist.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SOURCES = ("proto", "fabricd", "client", "tests", "bench", "configs", "docs/examples")
+SUFFIXES = {".c", ".h", ".def", ".py", ".sh", ".yaml", ".map", ".in", ".txt"}
+NAME = re.compile(r"`([A-Za-z]\w*_\w*)`")
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*)`")
+WORD = re.compile(r"\w+")
+
+
+def words_of_sources():
+    words = set()
+    for folder in SOURCES:
+        for file in (ROOT / folder).rglob("*"):
+            if file.suffix in SUFFIXES and file.is_file():
+                words |= set(WORD.findall(file.read_text(errors="replace")))
+    return words
+
+
+def unknown(text, words):
+    yield from (name for name in NAME.findall(text) if name not in words)
+    yield from (path for path in PATH.findall(text) if not path.startswith("build/") and not (ROOT / path).exists())
+
+
+def main():
+    words, found = words_of_sources(), 0
+    for document in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
+        for name in sorted(set(unknown(document.read_text(), words))):
+            print(f"{document.name}: there is no '{name}'")
+            found += 1
+    print(f"{found} names without a thing")
+    return 1 if found else 0
+
+
+sys.exit(main())
