@@ -31,8 +31,7 @@ static uint8_t cipher_mask(const struct lane *lane)
 {
     if (!lane->connection->encrypted)
         return 1u << RECORD_CIPHER_PLAIN;
-    return (uint8_t)((crypto_aead_aes256gcm_is_available() ? 1u << RECORD_CIPHER_AES256GCM : 0) |
-                     1u << RECORD_CIPHER_CHACHA20POLY1305);
+    return record_ciphers_available() & (uint8_t)~(1u << RECORD_CIPHER_PLAIN);
 }
 
 void link_note_send(struct lane *lane, int error)

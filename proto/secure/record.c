@@ -16,10 +16,10 @@
 #define WINDOW_BITS RECORD_REPLAY_WINDOW
 
 static_assert(sizeof(struct record_header) == RECORD_HEADER_BYTES, "the header is the associated data");
-static_assert(RECORD_TAG_BYTES == crypto_aead_aes256gcm_ABYTES, "AES-GCM tag");
+static_assert(RECORD_TAG_BYTES == AES_GCM_TAG_BYTES, "AES-GCM tag");
 static_assert(RECORD_TAG_BYTES == crypto_aead_chacha20poly1305_ietf_ABYTES, "Poly1305 tag");
 static_assert(RECORD_TAG_BYTES == sizeof(XXH128_canonical_t), "XXH3 tag");
-static_assert(RECORD_KEY_BYTES == crypto_aead_aes256gcm_KEYBYTES, "AES key");
+static_assert(RECORD_KEY_BYTES == AES_GCM_KEY_BYTES, "AES key");
 static_assert(RECORD_KEY_BYTES == crypto_aead_chacha20poly1305_ietf_KEYBYTES, "ChaCha20 key");
 static_assert((WINDOW_BITS & (WINDOW_BITS - 1)) == 0, "the window wraps by a mask");
 
@@ -27,7 +27,7 @@ uint8_t record_ciphers_available(void)
 {
     uint8_t mask = 1u << RECORD_CIPHER_PLAIN | 1u << RECORD_CIPHER_CHACHA20POLY1305;
 
-    if (crypto_aead_aes256gcm_is_available())
+    if (aes_gcm_available())
         mask |= 1u << RECORD_CIPHER_AES256GCM;
     return mask;
 }
@@ -38,7 +38,7 @@ static void key_expand(struct record_key *key, enum record_cipher cipher)
 {
     switch (cipher) {
     case RECORD_CIPHER_AES256GCM:
-        crypto_aead_aes256gcm_beforenm(&key->aes, key->raw);
+        aes_gcm_expand(&key->aes, key->raw);
         break;
     case RECORD_CIPHER_CHACHA20POLY1305:
         break;
@@ -73,7 +73,7 @@ struct nonce {
     uint32_t zero;
     uint8_t counter[8];
 };
-static_assert(sizeof(struct nonce) == crypto_aead_aes256gcm_NPUBBYTES, "AES-GCM nonce");
+static_assert(sizeof(struct nonce) == AES_GCM_NONCE_BYTES, "AES-GCM nonce");
 static_assert(sizeof(struct nonce) == crypto_aead_chacha20poly1305_ietf_NPUBBYTES, "ChaCha20-Poly1305 nonce");
 
 static struct nonce nonce_of(const uint8_t *frame)
@@ -93,7 +93,7 @@ static void plain_tag(const struct record_key *key, const uint8_t *frame, size_t
     memcpy(tag_out, &tag, sizeof(tag));
 }
 
-/* The header stands in the frame already. libsodium takes any alignment, and body == sealed. */
+/* The header stands in the frame already. The ciphers take any alignment, and body == sealed. */
 static void seal_body(const struct record_sealer *sealer, const uint8_t *body, size_t body_bytes,
                       uint8_t *frame)
 {
@@ -104,8 +104,7 @@ static void seal_body(const struct record_sealer *sealer, const uint8_t *body, s
 
     switch (sealer->cipher) {
     case RECORD_CIPHER_AES256GCM:
-        crypto_aead_aes256gcm_encrypt_detached_afternm(sealed, tag, NULL, body, body_bytes, frame,
-                                                       RECORD_HEADER_BYTES, NULL, npub, &sealer->key.aes);
+        aes_gcm_seal(&sealer->key.aes, npub, frame, RECORD_HEADER_BYTES, body, body_bytes, sealed, tag);
         break;
     case RECORD_CIPHER_CHACHA20POLY1305:
         crypto_aead_chacha20poly1305_ietf_encrypt_detached(sealed, tag, NULL, body, body_bytes, frame,
@@ -119,8 +118,7 @@ static void seal_body(const struct record_sealer *sealer, const uint8_t *body, s
     }
 }
 
-/* Checks the tag first and decrypts in place only then; a forged body may be cleared, never decrypted. So a
- * frame can be tried under one key only. */
+/* Decrypts in place. A forged body is cleared, so a frame can be tried under one key only. */
 static int open_body(const struct record_key *key, enum record_cipher cipher, uint8_t *frame,
                      size_t body_bytes)
 {
@@ -133,8 +131,7 @@ static int open_body(const struct record_key *key, enum record_cipher cipher, ui
 
     switch (cipher) {
     case RECORD_CIPHER_AES256GCM:
-        differs = crypto_aead_aes256gcm_decrypt_detached_afternm(body, NULL, body, body_bytes, tag, frame,
-                                                                 RECORD_HEADER_BYTES, npub, &key->aes);
+        differs = aes_gcm_open(&key->aes, npub, frame, RECORD_HEADER_BYTES, body, body_bytes, tag);
         break;
     case RECORD_CIPHER_CHACHA20POLY1305:
         differs = crypto_aead_chacha20poly1305_ietf_decrypt_detached(body, NULL, body, body_bytes, tag, frame,

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "aes_gcm.h"
 #include "limits.h"
 
 #define RECORD_KEY_BYTES     32
@@ -29,12 +30,13 @@ enum record_cipher {
 #define RECORD_CIPHER_COUNT 3
 
 /* Bit 1 << enum record_cipher for each that this CPU can do. PLAIN is always among them; whether to allow it
- * is the caller's question. sodium_init() must have succeeded before anything here is called. */
+ * is the caller's question. To be called once before anything else here, after sodium_init(): the first call
+ * looks for the fastest AES and is not async-signal-safe. */
 uint8_t record_ciphers_available(void);
 
 /* One key, expanded for its cipher. */
 struct record_key {
-    crypto_aead_aes256gcm_state aes; /* 16-byte aligned by its type */
+    struct aes_gcm_key aes; /* 16-byte aligned by its type */
     uint8_t raw[RECORD_KEY_BYTES];
     uint64_t tag_seed; /* PLAIN */
 };
