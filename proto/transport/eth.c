@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "log.h"
 #include "wire.h"
 
 #define SOCKET_BUFFER_BYTES (8 << 20) /* holds a burst of a hundred of the longest frames */
@@ -167,6 +168,17 @@ static void set_buffer(int fd, int option_force, int option)
         setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes)); /* as much as the system lets us have */
 }
 
+/* A server with a small buffer loses bursts, which are then sent again: slower, and hard to see why. */
+static void warn_of_small_buffer(int fd)
+{
+    int bytes = 0;
+    socklen_t option_bytes = sizeof(bytes);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &option_bytes) == 0 && bytes < SOCKET_BUFFER_BYTES)
+        log_warn("the socket's receive buffer is %d KiB; net.core.rmem_max=%d makes it hold bursts",
+                 bytes / 1024, SOCKET_BUFFER_BYTES);
+}
+
 static int open_socket(sa_family_t family, int *fd_out)
 {
     int fd, error, on = 1;
@@ -312,5 +324,7 @@ int eth_listen(const struct address *local, unsigned shard, unsigned shard_count
         close(fd);
         return error;
     }
+    if (shard == 0)
+        warn_of_small_buffer(fd);
     return make_endpoint(fd, false, FRAME_BYTES_MAX, endpoint_out);
 }
