@@ -275,18 +275,6 @@ static void hello(struct worker *worker, unsigned endpoint_index, const struct a
         send_frame(worker, endpoint_index, from, (size_t)bytes);
 }
 
-/* The strongest cipher both take; AES first, where both CPUs have it. Negative: none. */
-static int choose_cipher(uint8_t common_mask)
-{
-    static const enum record_cipher preference[] = {RECORD_CIPHER_AES256GCM, RECORD_CIPHER_CHACHA20POLY1305,
-                                                    RECORD_CIPHER_PLAIN};
-
-    for (unsigned i = 0; i < sizeof(preference) / sizeof(preference[0]); i++)
-        if (common_mask & (1u << preference[i]))
-            return preference[i];
-    return -EACCES;
-}
-
 static uint32_t least(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
@@ -296,17 +284,14 @@ static uint32_t least(uint32_t a, uint32_t b)
 static struct handshake_grant grant_for(struct worker *worker, const struct handshake_offer *offer,
                                         unsigned endpoint_index, uint16_t tenant)
 {
-    /* A client that asks for no encryption gets none where the server allows that. */
-    uint8_t common = offer->cipher_mask & worker->options.cipher_mask;
-    bool wants_plain = offer->cipher_mask & (1u << RECORD_CIPHER_PLAIN);
-    int cipher = choose_cipher(wants_plain ? common & (1u << RECORD_CIPHER_PLAIN) : common);
+    enum record_cipher cipher;
     struct handshake_grant grant = {
         .frame_bytes_max = least(offer->frame_bytes_max, worker->endpoints[endpoint_index]->frame_bytes_max),
         .tenant = tenant,
         .incarnation = worker->options.incarnation,
     };
 
-    if (cipher < 0)
+    if (handshake_pick_cipher(offer->cipher_mask, worker->options.cipher_mask, &cipher) != 0)
         grant.status = STATUS_ACCESS;
     else if (load_relaxed(&worker->draining))
         grant.status = STATUS_BUSY;

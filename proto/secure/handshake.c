@@ -153,16 +153,18 @@ int handshake_client_resp(struct handshake_client *client, const uint8_t *frame,
 
 int handshake_pick_cipher(uint8_t client_mask, uint8_t server_mask, enum record_cipher *cipher_out)
 {
-    static const enum record_cipher best_first[] = {RECORD_CIPHER_AES256GCM, RECORD_CIPHER_CHACHA20POLY1305,
-                                                    RECORD_CIPHER_PLAIN};
+    const uint8_t plain = 1u << RECORD_CIPHER_PLAIN;
+    const uint8_t common = client_mask & server_mask & (client_mask & plain ? plain : (uint8_t)~plain);
 
-    for (size_t i = 0; i < sizeof(best_first) / sizeof(best_first[0]); i++) {
-        if (client_mask & server_mask & 1u << best_first[i]) {
-            *cipher_out = best_first[i];
-            return 0;
-        }
-    }
-    return -EACCES;
+    if (common & plain)
+        *cipher_out = RECORD_CIPHER_PLAIN;
+    else if (common & 1u << RECORD_CIPHER_AES256GCM)
+        *cipher_out = RECORD_CIPHER_AES256GCM;
+    else if (common & 1u << RECORD_CIPHER_CHACHA20POLY1305)
+        *cipher_out = RECORD_CIPHER_CHACHA20POLY1305;
+    else
+        return -EACCES;
+    return 0;
 }
 
 void handshake_server_init(struct handshake_server *server, const struct noise_keypair *self,

@@ -93,7 +93,8 @@ void handshake_client_wipe(struct handshake_client *client);
 
 /* ---- server ---- */
 
-/* The best cipher in both masks: AES-256-GCM, then ChaCha20-Poly1305, then PLAIN. -EACCES: none. */
+/* The cipher for a session: PLAIN for a client that offers it, which is how it asks for no encryption; for
+ * others the first that both have of AES-256-GCM, ChaCha20-Poly1305. -EACCES: none in common. */
 int handshake_pick_cipher(uint8_t client_mask, uint8_t server_mask, enum record_cipher *cipher_out);
 
 struct handshake_limits {

@@ -582,9 +582,12 @@ Test(handshake, ciphers_are_picked_from_what_both_accept)
         uint8_t client, server;
         int expected; /* a cipher, or -EACCES */
     } cases[] = {
-        {PLAIN | AES | CHACHA, PLAIN | AES | CHACHA, RECORD_CIPHER_AES256GCM},
-        {PLAIN | CHACHA, PLAIN | AES | CHACHA, RECORD_CIPHER_CHACHA20POLY1305},
-        {PLAIN | AES, PLAIN | CHACHA, RECORD_CIPHER_PLAIN},
+        {AES | CHACHA, PLAIN | AES | CHACHA, RECORD_CIPHER_AES256GCM},
+        {CHACHA, PLAIN | AES | CHACHA, RECORD_CIPHER_CHACHA20POLY1305},
+        {AES | CHACHA, CHACHA, RECORD_CIPHER_CHACHA20POLY1305},
+        {PLAIN, PLAIN | AES | CHACHA, RECORD_CIPHER_PLAIN},
+        {PLAIN | AES | CHACHA, PLAIN | AES | CHACHA, RECORD_CIPHER_PLAIN}, /* to offer it is to ask for it */
+        {PLAIN | AES, AES | CHACHA, -EACCES},
         {AES, CHACHA, -EACCES},
         {PLAIN, AES | CHACHA, -EACCES}, /* a client without encryption, a server that requires it */
         {AES | CHACHA, PLAIN, -EACCES}, /* and the other way round */
