@@ -13,7 +13,7 @@ same "$work/data" "$work/back"
 
 cxe cas data 0 0 0 --json >/dev/null
 for _ in $(seq 10); do
-    cxe fetch data add 64 1 >/dev/null
+    cxe fetch data 64 add 1 >/dev/null
 done
 
 # A client that goes without a word does not keep the next one out.
