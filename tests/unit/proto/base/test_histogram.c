@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +30,7 @@ static void choose_seed(void)
     seed = given ? strtoull(given, NULL, 10) : clock_now_ns();
     if (seed == 0)
         seed = 1;
-    cr_log_info("CXE_TEST_SEED=%llu repeats this", (unsigned long long)seed);
+    fprintf(stderr, "CXE_TEST_SEED=%llu repeats this\n", (unsigned long long)seed);
 }
 
 static int compare(const void *a, const void *b)
