@@ -29,14 +29,12 @@ struct loading {
     const struct yaml_index *index;
 };
 
-/* Copies what somebody typed into a sentence: short, and without characters that would upset a terminal. */
-static void quote(const char *text, char quoted_out[48])
+/* Texts from a file end up in the sentence: nothing there may upset a terminal or make two lines of one. */
+static void make_printable(struct config_problem *problem)
 {
-    size_t used = 0;
-
-    for (; *text && used < 40; text++)
-        quoted_out[used++] = (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text;
-    strcpy(quoted_out + used, *text ? "..." : "");
+    for (char *at = problem->text; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?';
 }
 
 __attribute__((format(printf, 3, 4))) static int refuse(const struct loading *loading, const char *path,
@@ -65,7 +63,7 @@ static int refuse_value(const struct loading *loading, const char *path, const c
 {
     char quoted[48];
 
-    quote(text, quoted);
+    snprintf(quoted, sizeof(quoted), "%.40s%s", text, strlen(text) > 40 ? "..." : "");
     if (error == -ENOENT)
         return refuse(loading, path, "%s: no host is known by the name in '%s'", name, quoted);
     if (error == -E2BIG)
@@ -405,6 +403,8 @@ static int load(struct loading *loading, const char *text, size_t text_bytes,
         error = settle(loading);
     if (error == -ENOMEM)
         refuse(loading, NULL, "out of memory while reading the configuration");
+    if (error)
+        make_printable(loading->problem);
     return error;
 }
 

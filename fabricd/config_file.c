@@ -82,20 +82,23 @@ __attribute__((format(printf, 3, 0))) static void take_log_line(cyaml_log_t leve
 {
     struct complaint *complaint = context;
     char text[256], key[YAML_INDEX_KEY_BYTES];
-    const char *at, *where;
+    const char *where;
+    char *newline;
 
     (void)level;
     vsnprintf(text, sizeof(text), format, arguments);
-    text[strcspn(text, "\n")] = '\0';
-    where = strstr(text, "(line: ");
-    at = strstr(text, "in mapping field '");
+    if ((newline = strrchr(text, '\n')))
+        *newline = '\0'; /* the last one is libcyaml's */
+    if (strncmp(text, "Load: ", 6) == 0) {
+        if (complaint->message[0] == '\0')
+            snprintf(complaint->message, sizeof(complaint->message), "%.150s", text + 6);
+        return;
+    }
+    where = strstr(text, "(line: "); /* a line of the backtrace */
     if (where && complaint->line == 0)
         sscanf(where, "(line: %u", &complaint->line);
-    if (where && at && sscanf(at, "in mapping field '%63[^']'", key) == 1)
+    if (sscanf(text, "  in mapping field '%63[^']'", key) == 1)
         add_outer_key(complaint, key);
-    if (!where && complaint->message[0] == '\0')
-        snprintf(complaint->message, sizeof(complaint->message), "%.*s", (int)sizeof(complaint->message) - 1,
-                 strncmp(text, "Load: ", 6) == 0 ? text + 6 : text);
 }
 
 static const char *name_of_shape(const char *cyaml_name)

@@ -63,6 +63,9 @@ static int copy_text(const char *text, char *field, size_t field_bytes)
 
     if (bytes == 1 || bytes > field_bytes)
         return -EINVAL;
+    for (const char *at = text; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return -EINVAL;        /* nobody means a line break in a name */
     memset(field, 0, field_bytes); /* fields of two configurations are compared bytewise */
     memcpy(field, text, bytes);
     return 0;

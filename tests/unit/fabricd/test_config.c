@@ -206,6 +206,7 @@ static const struct refusal refusals[] = {
     {"workers: '\xff\xfe'\n", "f.yaml:1: not valid YAML: invalid leading UTF-8 octet"},
     {"log_level: \"\\x1b[31mred\"\n",
      "f.yaml:1: log_level: expected error, warning, info or debug, found '?[31mred'"},
+    {"\"a\\nb\\e[2J\": 1\n", "f.yaml:1: a?b?[2J: there is no such key"},
     {"tenants:\n  - name: a\n", "f.yaml:2: tenants[0]: a tenant needs a public_key"},
     {"tenants:\n  - public_key: " KEY_A "\n", "f.yaml:2: tenants[0]: a tenant needs a name"},
     {"tenants:\n  - name: 'a b'\n    public_key: " KEY_A "\n",
