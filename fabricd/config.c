@@ -324,9 +324,12 @@ static unsigned cpus_allowed(void)
 static int settle_workers(const struct loading *loading)
 {
     struct config *config = loading->config;
+    bool one_only = strncmp(config->transport, "ofi", 3) == 0; /* it has one listener to a port */
 
     if (config->workers == 0)
-        config->workers = config->cpu_count ? config->cpu_count : cpus_allowed();
+        config->workers = config->cpu_count ? config->cpu_count : one_only ? 1 : cpus_allowed();
+    if (one_only && config->workers != 1)
+        return refuse(loading, NULL, "workers: transport ofi is served by 1, found %u", config->workers);
     if (config->cpu_count != 0 && config->cpu_count != config->workers)
         return refuse(loading, NULL, "cpus: expected one CPU for each of the %u workers, found %u",
                       config->workers, config->cpu_count);
