@@ -239,7 +239,7 @@ static void check_count(const struct cli_syntax *syntax, unsigned count, char **
         size_t name_bytes = strcspn(name, " ");
 
         if (at >= count && *name != '[')
-            cli_usage("%.*s is missing", (int)name_bytes, name);
+            cli_usage("%.*s is missing; the arguments are %s", (int)name_bytes, name, syntax->arguments);
         name += name_bytes;
         name += strspn(name, " ");
     }

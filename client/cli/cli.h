@@ -72,15 +72,18 @@ uint64_t cli_count(const char *name, const char *text, uint64_t low, uint64_t hi
  * has been done. */
 _Noreturn void cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same line for a failure: `format` names the thing ("region 'x'"), the reason is the library's sentence
- * if it left one, else that of the errno `error` (negative). Returns the exit status. With --json the line is
- * an object. */
+/* The same line for a failed call into the library: its sentence if it left one, else the thing that `format`
+ * names and what the errno `error` (negative) means. Returns the exit status. With --json the line is an
+ * object. */
 int cli_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* As cli_fail, for an errno that did not come from a call into the library. */
+/* The same for the outcome of a queued operation, which has no sentence. */
+int cli_fail_outcome(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same for a system call. */
 int cli_fail_system(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* As cli_fail, with a sentence that says it all. */
+/* The same with a sentence that says it all. */
 int cli_fail_because(int error, const char *sentence);
 
 /* ---- the connection ---- */

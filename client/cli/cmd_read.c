@@ -118,7 +118,7 @@ static int copy_out(struct reader *reader, const char *name, struct output_file 
         if (error)
             return cli_fail(error, "region '%s'", name);
         if (chunk->result)
-            return cli_fail_system(chunk->result, "region '%s', offset %ju", name, (uintmax_t)chunk->offset);
+            return cli_fail_outcome(chunk->result, "region '%s', offset %ju", name, (uintmax_t)chunk->offset);
         error = write_chunk(reader, chunk, file);
         if (error)
             return cli_fail_system(error, "%s", file->path);

@@ -12,7 +12,8 @@ static json_t *status_json(const struct cxe_server_info *server, const struct cx
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:i, s:o}", "incarnation",
         cli_json_u64(server->incarnation), "uptime_ns", cli_json_u64(server->uptime_ns), "cpu_ns",
         cli_json_u64(server->cpu_ns), "pool_bytes", cli_json_u64(server->pool_bytes), "pool_free_bytes",
-        cli_json_u64(server->pool_free_bytes), "quota_bytes", cli_json_u64(server->quota_bytes), "used_bytes",
+        cli_json_u64(server->pool_free_bytes), "quota_bytes",
+        server->quota_bytes == UINT64_MAX ? json_null() : cli_json_u64(server->quota_bytes), "used_bytes",
         cli_json_u64(server->used_bytes), "regions", cli_json_u64(server->regions), "sessions",
         cli_json_u64(server->sessions), "received_bytes", cli_json_u64(server->received_bytes), "sent_bytes",
         cli_json_u64(server->sent_bytes), "operations", cli_json_u64(server->operations), "encrypted",
@@ -23,7 +24,7 @@ static json_t *status_json(const struct cxe_server_info *server, const struct cx
 /* Somebody without a quota is told so, not 16 EiB. */
 static const char *format_quota(uint64_t bytes, char *text, size_t text_bytes)
 {
-    return bytes >= INT64_MAX ? "no limit" : units_format_bytes(bytes, text, text_bytes);
+    return bytes == UINT64_MAX ? "no limit" : units_format_bytes(bytes, text, text_bytes);
 }
 
 static void print_status(const struct cxe_server_info *server, const struct cxe_connection_info *connection)

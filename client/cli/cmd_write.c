@@ -128,12 +128,12 @@ static int drain(struct writer *writer)
 }
 
 /* A failure in the middle says how far it got. Returns an exit status. */
-static int fail_part_way(const struct writer *writer, int error, const char *what, const char *name)
+static int fail_part_way(const struct writer *writer, int error, const char *name)
 {
     if (writer->written_bytes == 0 && writer->in_flight == 0)
-        return cli_fail_system(error, "%s '%s': nothing was written", what, name);
-    return cli_fail_system(error, "%s '%s': %ju bytes were written%s", what, name,
-                           (uintmax_t)writer->written_bytes, writer->in_flight ? ", perhaps more" : "");
+        return cli_fail_outcome(error, "region '%s': nothing was written", name);
+    return cli_fail_outcome(error, "region '%s': %ju bytes were written%s", name,
+                            (uintmax_t)writer->written_bytes, writer->in_flight ? ", perhaps more" : "");
 }
 
 static int copy_in(struct writer *writer, int fd, const char *input, const char *name)
@@ -149,8 +149,9 @@ static int copy_in(struct writer *writer, int fd, const char *input, const char 
             int drained = drain(writer);
 
             if (error)
-                return fail_part_way(writer, error, "input", input);
-            return drained ? fail_part_way(writer, drained, "region", name) : CLI_OK;
+                return cli_fail_system(error, "FILE: '%s', after %ju bytes were written", input,
+                                       (uintmax_t)writer->written_bytes);
+            return drained ? fail_part_way(writer, drained, name) : CLI_OK;
         }
         if ((uint64_t)count > end - writer->at)
             error = -ERANGE;
@@ -158,7 +159,7 @@ static int copy_in(struct writer *writer, int fd, const char *input, const char 
             error = write_data(writer, buffer, (size_t)count);
         if (error) {
             drain(writer);
-            return fail_part_way(writer, error, "region", name);
+            return fail_part_way(writer, error, name);
         }
     }
 }

@@ -8,9 +8,29 @@
 
 static const char *reason_of(int error)
 {
-    const char *text = error == -CXE_EUNKNOWN ? "it may or may not have been done" : strerrordesc_np(-error);
+    const char *text = strerrordesc_np(-error);
 
     return text ? text : "unknown error";
+}
+
+/* What an errno means as the outcome of an operation on a region. */
+static const char *outcome_of(int error)
+{
+    switch (-error) {
+    case CXE_EUNKNOWN:
+        return "nobody can tell whether it was done";
+    case EACCES:
+        return "the region is sealed";
+    case ERANGE:
+        return "that is behind the region's end";
+    case ESTALE:
+        return "the region is gone: deleted, or the server restarted";
+    case ETIMEDOUT:
+        return "the server did not answer in time";
+    case EHWPOISON:
+        return "the data is lost";
+    }
+    return reason_of(error);
 }
 
 static void print_error(const char *name, const char *sentence)
@@ -62,12 +82,25 @@ static int fail_with(int error, const char *reason, const char *format, va_list 
 
 int cli_fail(int error, const char *format, ...)
 {
-    const char *reason = cxe_last_error();
+    const char *sentence = cxe_last_error();
+    va_list arguments;
+    int status;
+
+    if (*sentence)
+        return cli_fail_because(error, sentence);
+    va_start(arguments, format);
+    status = fail_with(error, outcome_of(error), format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+int cli_fail_outcome(int error, const char *format, ...)
+{
     va_list arguments;
     int status;
 
     va_start(arguments, format);
-    status = fail_with(error, *reason ? reason : reason_of(error), format, arguments);
+    status = fail_with(error, outcome_of(error), format, arguments);
     va_end(arguments);
     return status;
 }
@@ -86,13 +119,10 @@ int cli_fail_system(int error, const char *format, ...)
 int cli_connect(struct cxe_connection **connection_out)
 {
     int error = cxe_connect(cli_connect_options(), connection_out);
-    const char *server = cli_connect_options()->server;
 
     if (!error)
         return CLI_OK;
-    if (!server)
-        server = getenv("CXE_SERVER");
-    cli_fail(error, "server %s", server ? server : "127.0.0.1");
+    cli_fail(error, "connecting");
     return error == -EINVAL ? CLI_USAGE : CLI_FAILED;
 }
 

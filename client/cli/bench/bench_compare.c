@@ -150,33 +150,61 @@ static void summarise(double *values, unsigned count, double *q1_out, double *me
     *q3_out = values[count - 1 - (count - 1) / 4];
 }
 
-/* Quantile 0 of a latency, and a rate, have the floor and the goal. */
-static void add_figure(struct bench_report *report, const struct bench_comparison *comparison,
-                       struct rounds *rounds, unsigned count, unsigned quantile)
+static void set_goal(const struct bench_comparison *comparison, struct figure *figure)
 {
-    const bool latency = comparison->kind == BENCH_LATENCY;
-    struct figure figure = {.unit = latency ? "us" : comparison->unit};
-    char name[128];
+    if (figure->floor && comparison->ratio_goal > 0) {
+        figure->goal_of = "ratio";
+        figure->goal = comparison->ratio_goal;
+        figure->met = figure->ratio <= figure->goal;
+    } else if (comparison->value_goal > 0) {
+        figure->goal_of = "value";
+        figure->goal = comparison->value_goal;
+        figure->met = figure->value >= figure->goal;
+    }
+}
+
+/* A rate, or one quantile of a latency; the first has the floor, the goal and a line of text. */
+static struct figure make_figure(const struct bench_comparison *comparison, struct rounds *rounds,
+                                 unsigned count, unsigned quantile)
+{
+    struct figure figure = {.unit = comparison->kind == BENCH_LATENCY ? "us" : comparison->unit};
     double ignored;
 
-    snprintf(name, sizeof(name), "%s%s%s", comparison->name, latency ? "." : "",
-             latency ? quantile_names[quantile] : "");
-    figure.name = name;
     summarise(rounds->subject[quantile], count, &figure.value_q1, &figure.value, &figure.value_q3);
     if (quantile == 0 && comparison->floor_count > 0) {
         figure.floor = comparison->floor_name;
         summarise(rounds->floor, count, &ignored, &figure.floor_value, &ignored);
         summarise(rounds->ratio, count, &figure.ratio_q1, &figure.ratio, &figure.ratio_q3);
     }
-    if (figure.floor && comparison->ratio_goal > 0) {
-        figure.goal_of = "ratio";
-        figure.goal = comparison->ratio_goal;
-        figure.met = figure.ratio <= figure.goal;
-    } else if (comparison->value_goal > 0) {
-        figure.goal_of = "value";
-        figure.goal = comparison->value_goal;
-        figure.met = figure.value >= figure.goal;
+    if (quantile == 0)
+        set_goal(comparison, &figure);
+    return figure;
+}
+
+static void report_latency(struct bench_report *report, const struct bench_comparison *comparison,
+                           struct rounds *rounds, unsigned count)
+{
+    struct figure figures[QUANTILES];
+    char names[QUANTILES][128], note[64];
+
+    for (unsigned i = 0; i < QUANTILES; i++) {
+        figures[i] = make_figure(comparison, rounds, count, i);
+        snprintf(names[i], sizeof(names[i]), "%s.%s", comparison->name, quantile_names[i]);
+        figures[i].name = names[i];
     }
+    snprintf(note, sizeof(note), "%.1f / %.1f / %.1f", figures[1].value, figures[2].value, figures[3].value);
+    figures[0].note = note;
+    for (unsigned i = 0; i < QUANTILES; i++)
+        report_add(report, &figures[i]);
+}
+
+static void report_rate(struct bench_report *report, const struct bench_comparison *comparison,
+                        struct rounds *rounds, unsigned count)
+{
+    struct figure figure = make_figure(comparison, rounds, count, 0);
+
+    figure.name = comparison->name;
+    figure.note = "";
     report_add(report, &figure);
 }
 
@@ -226,7 +254,9 @@ int bench_compare(const struct bench_options *options, struct bench_report *repo
     free(room);
     if (error)
         return error;
-    for (unsigned i = 0; i < (comparison->kind == BENCH_LATENCY ? QUANTILES : 1); i++)
-        add_figure(report, comparison, &rounds, options->rounds, i);
+    if (comparison->kind == BENCH_LATENCY)
+        report_latency(report, comparison, &rounds, options->rounds);
+    else
+        report_rate(report, comparison, &rounds, options->rounds);
     return 0;
 }

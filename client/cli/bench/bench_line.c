@@ -15,8 +15,8 @@
 #define REGION_BYTES     (64ull << 20)
 #define READ_LINES_MAX   1000 /* what the longest frame holds */
 #define COMPLETION_BATCH 256
-#define LEAST_OPERATIONS 200
-#define LEAST_PIPELINED  20000
+#define LEAST_OPERATIONS 50
+#define LEAST_PIPELINED  5000
 
 #define GOAL_READ_PLAIN     1.25
 #define GOAL_READ_ENCRYPTED 1.5

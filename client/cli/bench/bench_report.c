@@ -108,8 +108,8 @@ struct bench_report *report_open(const char *bench, bool quiet)
                              report->figures);
     if (!quiet) {
         print_machine(json_object_get(report->json, "machine"));
-        printf("%-36s %12s %-8s %10s %6s  %-14s %s\n", "figure", "value", "unit", "floor", "ratio",
-               "quartiles", "goal");
+        printf("%-36s %10s %-8s %8s %6s  %-14s  %-16s %s\n", "figure", "value", "unit", "floor", "ratio",
+               "quartiles", "goal", "p90 / p99 / p999");
         fflush(stdout);
     }
     return report;
@@ -143,25 +143,25 @@ void report_say(struct bench_report *report, const char *format, ...)
 
 static void print_goal(const struct figure *figure)
 {
-    if (!figure->goal_of)
-        return;
-    if (strcmp(figure->goal_of, "ratio") == 0)
-        printf("at most %.2f: ", figure->goal);
-    else
-        printf("at least %.0f: ", figure->goal);
-    fputs(figure->met ? "met" : "not met", stdout);
+    char text[32] = "";
+
+    if (figure->goal_of && strcmp(figure->goal_of, "ratio") == 0)
+        snprintf(text, sizeof(text), "<= %.2f %s", figure->goal, figure->met ? "met" : "NOT MET");
+    else if (figure->goal_of)
+        snprintf(text, sizeof(text), ">= %.0f %s", figure->goal, figure->met ? "met" : "NOT MET");
+    printf("%-16s", text);
 }
 
 static void print_figure(const struct figure *figure)
 {
-    printf("%-36s %12.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
+    printf("%-36s %10.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
     if (figure->floor)
-        printf("%10.2f %6.2f  %5.2f .. %5.2f ", figure->floor_value, figure->ratio, figure->ratio_q1,
+        printf("%8.2f %6.2f  %5.2f .. %5.2f  ", figure->floor_value, figure->ratio, figure->ratio_q1,
                figure->ratio_q3);
     else
-        printf("%10s %6s  %14s ", "", "", "");
+        printf("%8s %6s  %14s  ", "", "", "");
     print_goal(figure);
-    putchar('\n');
+    printf(" %s\n", figure->note);
     fflush(stdout);
 }
 
@@ -184,6 +184,6 @@ void report_add(struct bench_report *report, const struct figure *figure)
                   floor ? json_pack("[f, f]", figure->ratio_q1, figure->ratio_q3) : json_null(), "goal",
                   real_or_null(goal, figure->goal), "goal_of", figure->goal_of, "met",
                   goal ? json_boolean(figure->met) : json_null()));
-    if (!report->quiet)
+    if (!report->quiet && figure->note)
         print_figure(figure);
 }

@@ -15,6 +15,7 @@ struct figure {
     const char *goal_of; /* "ratio" or "value"; NULL: there is no goal */
     double goal;         /* a ratio: at most; a value: at least */
     bool met;
+    const char *note; /* for people, behind the rest of the line; NULL: this figure is for JSON only */
 };
 
 struct bench_report;

@@ -91,7 +91,7 @@ static _Noreturn void run_program(const char *program, const char *transport, co
     bench_pin(cpu);
     execl(program, "fabricd", "--listen", server->address, "--transport", transport, "--pool", POOL_SIZE,
           "--workers", "1", "--key", key_file, "--encryption", "allowed", "--control", control, "--log-level",
-          "warning", NULL);
+          "error", NULL);
     _exit(127);
 }
 
@@ -119,6 +119,14 @@ int private_server_start(const char *transport, int cpu, struct private_server *
     return 0;
 }
 
+/* Leaves it to be waited for. */
+static bool has_ended(pid_t pid)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 int private_server_connect(const struct private_server *server, const struct cxe_connect_options *options,
                            struct cxe_connection **connection_out)
 {
@@ -133,7 +141,7 @@ int private_server_connect(const struct private_server *server, const struct cxe
         error = cxe_connect(&mine, connection_out);
         if (!error)
             break;
-        if (waitpid(server->pid, NULL, WNOHANG | WNOWAIT) != 0)
+        if (has_ended(server->pid))
             return bench_fail(-ECHILD, "fabricd ended as soon as it started");
         usleep(10000);
     } while (clock_now_ns() < until_ns);
