@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -145,6 +146,43 @@ Test(ofi, a_client_that_never_reads_stalls_itself_only)
     cr_assert_eq(endpoint_send(pair.server, &from, frame, 40000), 0);
     cr_assert_eq(pair_receive(&pair, pair.client, got, sizeof(got), NULL), 40000);
     endpoint_close(idle);
+    pair_close(&pair);
+}
+
+/* A loop that serves the endpoint as it should comes to rest. */
+static void expect_rest(struct endpoint *server)
+{
+    struct pollfd poller = {.fd = server->fd, .events = POLLIN};
+    uint64_t until_ns = clock_now_ns() + 2 * NS_PER_S;
+
+    while (clock_now_ns() < until_ns) {
+        while (endpoint_receive(server, got, sizeof(got), NULL) != -EAGAIN)
+            ;
+        if (endpoint_arm(server) == 0 && poll(&poller, 1, 50) == 0)
+            return;
+    }
+    cr_assert_fail("it wakes without a reason");
+}
+
+Test(ofi, the_server_rests_whoever_comes_and_goes)
+{
+    int stranger = socket(AF_INET, SOCK_STREAM, 0);
+    struct pair pair;
+
+    pair_open(&pair, PAIR_OFI_TCP);
+    expect_rest(pair.server);
+    cr_assert_eq(connect(stranger, &pair.server->local.sa, sizeof(struct sockaddr_in)), 0);
+    expect_rest(pair.server);
+    cr_assert_eq(send(stranger, "nonsense", 8, MSG_NOSIGNAL), 8);
+    expect_rest(pair.server);
+    close(stranger);
+    expect_rest(pair.server);
+    cr_assert_eq(endpoint_send(pair.client, NULL, frame, 500), 0);
+    cr_assert_eq(pair_receive(&pair, pair.server, got, sizeof(got), NULL), 500);
+    expect_rest(pair.server);
+    endpoint_close(pair.client);
+    pair.client = NULL;
+    expect_rest(pair.server);
     pair_close(&pair);
 }
 
