@@ -235,14 +235,15 @@ Test(keys, every_wrong_size_is_refused)
 Test(keys, text_that_is_no_key_is_refused)
 {
     static const char *const texts[] = {
-        "not base64 at all, but just as long as a key\n",             /* spaces */
-        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh\n",             /* 33 bytes */
-        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHw==\n",             /* 31 bytes */
-        "-_IDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n",             /* the other alphabet */
-        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyB=\n",             /* bits behind the end */
-        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA= ",              /* a space for the newline */
-        "\xEF\xBB\xBF" "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n", /* a byte order mark */
-        "\nAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",             /* a newline before */
+        "not base64 at all, but just as long as a key\n", /* spaces */
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh\n", /* 33 bytes */
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHw==\n", /* 31 bytes */
+        "-_IDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n", /* the other alphabet */
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyB=\n", /* bits behind the end */
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA= ",  /* a space for the newline */
+        "\xEF\xBB\xBF"
+        "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n", /* a byte order mark */
+        "\nAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", /* a newline before */
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
