@@ -39,14 +39,37 @@ int poller_open(bool use_io_uring, struct poller **poller_out)
     return 0;
 }
 
+/* The kernel takes a ring apart some time after it is closed, and until then its poll requests hold the
+ * sockets, and these their port: whoever restarts at once would find it taken. So the requests are taken back
+ * first. */
+static void cancel_polls(struct poller *poller)
+{
+    struct __kernel_timespec timeout = {.tv_sec = 1};
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&poller->ring);
+    struct io_uring_cqe *cqe;
+    unsigned expected = poller->fd_count + 1;
+
+    if (!sqe)
+        return;
+    io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    io_uring_sqe_set_data64(sqe, UINT64_MAX);
+    io_uring_submit(&poller->ring);
+    while (expected > 0 && io_uring_wait_cqe_timeout(&poller->ring, &cqe, &timeout) == 0) {
+        io_uring_cqe_seen(&poller->ring, cqe);
+        expected--;
+    }
+}
+
 void poller_close(struct poller *poller)
 {
     if (!poller)
         return;
-    if (poller->uring)
+    if (poller->uring) {
+        cancel_polls(poller);
         io_uring_queue_exit(&poller->ring);
-    else
+    } else {
         close(poller->epoll_fd);
+    }
     free(poller);
 }
 

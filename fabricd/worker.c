@@ -106,9 +106,9 @@ void worker_close(struct worker *worker)
     if (!worker)
         return;
     CHECK(!worker->started);
+    poller_close(worker->poller); /* first: it holds on to the sockets */
     for (unsigned i = 0; i < worker->options.listen_count; i++)
         endpoint_close(worker->endpoints[i]);
-    poller_close(worker->poller);
     if (worker->wake_fd >= 0)
         close(worker->wake_fd);
     session_table_close(worker->sessions);
@@ -187,7 +187,6 @@ static uint64_t housekeeping(struct worker *worker, uint64_t now_ns)
     uint64_t expiry_ns, maintenance_ns;
 
     worker->housekeeping_ns = now_ns + HOUSEKEEPING_NS;
-    end_removed_tenants(worker, now_ns);
     end_expired(worker, now_ns, &expiry_ns);
     maintenance_ns = executor_maintain(worker->options.executor, worker->options.index, now_ns);
     return expiry_ns < maintenance_ns ? expiry_ns : maintenance_ns;
@@ -242,6 +241,7 @@ static void loop(struct worker *worker)
         unsigned frames;
 
         quiesce_pass(worker->options.quiesce, worker->options.index);
+        end_removed_tenants(worker, now_ns); /* before their next request is served */
         worker->burst = 0;
         frames = receive_round(worker, now_ns);
         now_ns = clock_now_ns();
