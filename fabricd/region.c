@@ -68,6 +68,7 @@ int regions_open(const struct regions_options *options, struct regions **regions
         return -ENOMEM;
     }
     randombytes_buf(regions->name_key, sizeof(regions->name_key));
+    regions->first_generation = randombytes_uniform(1u << 31);
     *regions_out = regions;
     return 0;
 }
@@ -248,6 +249,8 @@ void regions_publish(struct regions *regions, struct region *region)
     uint32_t index = region_index(regions, region);
     struct record *record = &regions->records[index];
 
+    if (record->generation == 0)
+        record->generation = regions->first_generation;
     record->generation++; /* cannot wrap: see the end of a slot's life in region_reclaim.c */
     regions_name_add(regions, index);
     fetch_add_relaxed(&account->regions, 1);

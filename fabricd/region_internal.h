@@ -88,7 +88,8 @@ struct regions {
     uint32_t busy;            /* regions dying or ephemeral; atomic: is there anything to maintain? */
     uint64_t table_entries;   /* in page tables from calloc */
     uint64_t default_quota_pages;
-    uint8_t name_key[16]; /* of the hash: tenants choose names, so it must not be foreseeable */
+    uint32_t first_generation; /* random: a handle from before a restart must name nothing */
+    uint8_t name_key[16];      /* of the hash: tenants choose names, so it must not be foreseeable */
     struct list free, dying, ephemeral;
     pthread_mutex_t mutex;
 };
