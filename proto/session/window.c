@@ -85,6 +85,15 @@ static void grow(struct window *window)
     window->grown = 0;
 }
 
+/* An earlier transmission was answered: it was late, not lost. */
+static void undo_cut(struct window *window)
+{
+    if (window->allowed < window->allowed_before)
+        window->allowed = window->allowed_before;
+    if (window->threshold < window->allowed)
+        window->threshold = window->allowed;
+}
+
 bool window_answered(struct window *window, uint64_t seq, uint64_t counter, uint64_t now_ns)
 {
     struct window_slot *slot = slot_of(window, seq);
@@ -93,6 +102,8 @@ bool window_answered(struct window *window, uint64_t seq, uint64_t counter, uint
         return false;
     if (counter == slot->counter)
         measure(window, now_ns - slot->sent_ns);
+    else
+        undo_cut(window);
     if (counter > window->newest_answered)
         window->newest_answered = counter;
     slot->in_flight = false;
@@ -108,6 +119,7 @@ static void cut(struct window *window, uint64_t lost_counter)
 {
     if (lost_counter < window->cut_counter)
         return;
+    window->allowed_before = window->allowed;
     window->allowed = window->allowed > 1 ? window->allowed / 2 : 1;
     window->threshold = window->allowed;
     window->grown = 0;

@@ -43,6 +43,7 @@ struct window {
     unsigned in_flight;
     unsigned allowed;            /* congestion window, frames */
     unsigned threshold;          /* below it `allowed` grows by one an answer, above by one a round trip */
+    unsigned allowed_before;     /* the last cut, in case it was for nothing */
     unsigned grown;              /* answers since `allowed` last grew */
     uint64_t srtt_ns, rttvar_ns; /* 0: not measured yet */
     uint64_t newest_answered;    /* highest counter echoed */

@@ -146,3 +146,15 @@ Test(window, the_round_trip_of_a_repeat_is_its_own)
     cr_assert_eq(window.srtt_ns, 5000,
                  "measured from the second transmission: the answer echoes its counter");
 }
+
+Test(window, a_late_answer_takes_the_cut_back)
+{
+    uint64_t seq = send_one(0);
+    unsigned before = window.allowed;
+
+    cr_assert_eq(window_overdue(&window, NS_PER_S), seq);
+    cr_assert_lt(window.allowed, before);
+    window_sent(&window, seq, counter++, NS_PER_S);
+    cr_assert(window_answered(&window, seq, 1, NS_PER_S + 1));
+    cr_assert_eq(window.allowed, before);
+}
