@@ -190,7 +190,8 @@ struct cxe_completion {
     int result; /* 0 or negative errno, as the blocking call would return */
 };
 
-/* Each starts one operation and returns; -EAGAIN: `depth` are in flight, poll first. Read and old buffers
+/* Each starts one operation and returns; -EAGAIN: `depth` are in flight, poll first (no
+ * sentence in cxe_last_error, since that is everyday). Read and old buffers
  * belong to the library until the completion; write buffers and operands are copied before the call returns.
  * Several started operations travel in one frame: they leave when it is full, or at cxe_queue_flush, _poll or
  * _wait. */

@@ -131,11 +131,6 @@ static struct entry *take_entry(struct cxe_queue *queue, enum opcode opcode, con
     return entry;
 }
 
-static int full(const struct cxe_queue *queue)
-{
-    return fail(-EAGAIN, "the queue has its %u operations in flight", queue->depth);
-}
-
 /* The caller's buffer must be copied into frames before we return: wait for room in the window. */
 static void settle(struct cxe_queue *queue, struct entry *entry)
 {
@@ -163,7 +158,7 @@ int cxe_queue_read(struct cxe_queue *queue, struct cxe_region *region, uint64_t 
         return fail(-EINVAL, "a queue takes no operation on 0 bytes");
     entry = take_entry(queue, OP_MEM_RD, region, offset, context);
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     entry->op.line_count = (uint32_t)(bytes / LINE_BYTES);
     entry->op.result = buffer;
     lane_post(queue->lane, &entry->op);
@@ -182,7 +177,7 @@ int cxe_queue_write(struct cxe_queue *queue, struct cxe_region *region, uint64_t
         return fail(-EINVAL, "a queue takes no operation on 0 bytes");
     entry = take_entry(queue, OP_MEM_WR, region, offset, context);
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     entry->op.line_count = (uint32_t)(bytes / LINE_BYTES);
     entry->op.operand = buffer;
     lane_post(queue->lane, &entry->op);
@@ -200,7 +195,7 @@ int cxe_queue_write_masked(struct cxe_queue *queue, struct cxe_region *region, u
         return error;
     entry = take_entry(queue, OP_MEM_WR_PTL, region, offset, context);
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     memcpy(entry->line, line, LINE_BYTES);
     entry->mask = byte_mask;
     entry->op.line_count = 1;
@@ -237,7 +232,7 @@ int cxe_queue_cas(struct cxe_queue *queue, struct cxe_region *region, uint64_t o
         return error;
     entry = take_atomic(queue, OP_CAS, region, offset, width, old_out, context);
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     memcpy(&entry->words[0], expected, width);
     memcpy(&entry->words[1], desired, width);
     lane_post(queue->lane, &entry->op);
@@ -257,7 +252,7 @@ int cxe_queue_fetch(struct cxe_queue *queue, struct cxe_region *region, enum cxe
         return error;
     entry = take_atomic(queue, (enum opcode)opcode, region, offset, width, old_out, context);
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     memcpy(&entry->words[0], operand, width);
     lane_post(queue->lane, &entry->op);
     return 0;
@@ -268,7 +263,7 @@ int cxe_queue_fence(struct cxe_queue *queue)
     struct entry *entry = take_entry(queue, OP_FENCE, NULL, 0, NULL);
 
     if (!entry)
-        return full(queue);
+        return -EAGAIN;
     entry->silent = true;
     lane_post(queue->lane, &entry->op);
     return 0;

@@ -1,0 +1,38 @@
+/* server.h - a whole server inside the test's process, on a port of the kernel's choice */
+#ifndef TESTS_LIVE_SERVER_H
+#define TESTS_LIVE_SERVER_H
+
+#include <stdbool.h>
+
+#include "cxe.h"
+#include "worker.h"
+
+struct server {
+    struct pool *pool;
+    struct regions *regions;
+    struct quiesce *quiesce;
+    struct executor *executor;
+    struct worker *worker;
+    struct noise_keypair key;
+    uint8_t cookie_secret[32];
+    uint64_t tenants_generation;
+    bool tenants_refuse; /* nobody is welcome any more */
+    uint64_t idle_timeout_ns;
+    uint16_t port; /* 0: the kernel's choice */
+    char address[32];
+    char key_text[64];
+    const char *transport; /* NULL: eth */
+    uint8_t cipher_mask;   /* 0: all */
+};
+
+/* Starts it. Set the options above first; zeroed ones are defaults. */
+void server_start(struct server *server);
+void server_stop(struct server *server);
+/* The same address and key, another incarnation, an empty pool. */
+void server_restart(struct server *server);
+
+/* A connection to it, with these faults (NULL: none). */
+struct cxe_connection *server_connect(struct server *server, const char *fault,
+                                      enum cxe_encryption encryption);
+
+#endif

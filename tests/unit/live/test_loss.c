@@ -1,0 +1,173 @@
+/* test_loss.c - what callers are told when the server restarts, forgets them, or refuses them: never a silent
+ * repeat */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "limits.h"
+#include "server.h"
+
+static struct server server;
+
+static void stop(void)
+{
+    server_stop(&server);
+}
+
+TestSuite(loss, .timeout = 60);
+
+Test(loss, after_a_restart_regions_are_gone_and_say_so)
+{
+    struct cxe_connection *connection;
+    struct cxe_region *region, *again;
+    struct cxe_server_info before, after;
+    uint8_t line[LINE_BYTES] = {7};
+
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0);
+    cr_assert_eq(cxe_server_info(connection, &before), 0);
+    server_restart(&server);
+    cr_assert_eq(cxe_read(region, 0, line, sizeof(line)), -ESTALE, "%s", cxe_last_error());
+    cr_assert_eq(cxe_region_open(connection, "r", &again), -ENOENT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &again), 0, "%s", cxe_last_error());
+    cr_assert_eq(cxe_read(region, 0, line, sizeof(line)), -ESTALE,
+                 "the old handle never names the new region");
+    cr_assert_eq(cxe_server_info(connection, &after), 0);
+    cxe_region_close(again);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+/* Adds for as long as it takes until something is reported; counts what was reported done. */
+struct additions {
+    struct cxe_region *region;
+    uint64_t done;
+    int error;
+    bool running;
+};
+
+static void *add_until_told(void *argument)
+{
+    struct additions *additions = argument;
+    uint64_t one = 1, old;
+
+    while ((additions->error = cxe_fetch(additions->region, CXE_FETCH_ADD, 0, 8, &one, &old)) == 0) {
+        if (old != additions->done)
+            break;
+        store_release(&additions->done, additions->done + 1);
+    }
+    return NULL;
+}
+
+Test(loss, an_atomic_in_flight_at_a_restart_is_unknown_or_not_done)
+{
+    struct cxe_connection *connection;
+    struct additions additions = {0};
+    pthread_t thread;
+
+    server_start(&server);
+    connection = server_connect(&server, "delay=0..1ms,seed=3", CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &additions.region), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, add_until_told, &additions), 0);
+    while (load_acquire(&additions.done) < 20)
+        usleep(1000);
+    server_restart(&server);
+    pthread_join(thread, NULL);
+    cr_assert(additions.error == -CXE_EUNKNOWN || additions.error == -ESTALE, "told %d", additions.error);
+    cxe_region_close(additions.region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+Test(loss, a_forgotten_session_is_replaced_without_a_word)
+{
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    uint8_t line[LINE_BYTES] = {9}, seen[LINE_BYTES];
+
+    server.idle_timeout_ns = 50 * NS_PER_MS;
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0);
+    usleep(300000);
+    cr_assert_eq(cxe_read(region, 0, seen, sizeof(seen)), 0, "%s", cxe_last_error());
+    cr_assert_arr_eq(seen, line, sizeof(line));
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+Test(loss, sessions_of_a_removed_tenant_end)
+{
+    struct cxe_connect_options options = {.timeout_ns = 300 * NS_PER_MS};
+    struct cxe_connection *connection, *refused;
+    struct cxe_region *region;
+    uint8_t line[LINE_BYTES];
+
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, &connection), 0);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    store_release(&server.tenants_refuse, true);
+    store_release(&server.tenants_generation, 1);
+    usleep(50000);
+    cr_assert_lt(cxe_read(region, 0, line, sizeof(line)), 0, "its key is nobody's");
+    cr_assert_eq(cxe_connect(&options, &refused), -EKEYREJECTED, "%s", cxe_last_error());
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+Test(loss, a_server_that_is_away_is_waited_for_and_then_reported)
+{
+    struct cxe_connect_options options = {.timeout_ns = 400 * NS_PER_MS};
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    uint8_t line[LINE_BYTES] = {1};
+    uint64_t before_ns;
+    int error;
+
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, &connection), 0);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    stop();
+    before_ns = clock_now_ns();
+    cr_assert_eq(cxe_read(region, 0, line, sizeof(line)), -ETIMEDOUT);
+    cr_assert_geq(clock_now_ns() - before_ns, options.timeout_ns);
+    error = cxe_write(region, 0, line, sizeof(line));
+    cr_assert(error == -ETIMEDOUT || error == -CXE_EUNKNOWN, "told %d", error);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    cr_assert_eq(cxe_connect(&options, &connection), -ECONNREFUSED, "%s", cxe_last_error());
+}
+
+Test(loss, encryption_is_never_dropped_by_itself)
+{
+    struct cxe_connect_options options = {.encryption = CXE_ENCRYPTION_OFF, .timeout_ns = NS_PER_S};
+    struct cxe_connection *connection;
+
+    server.cipher_mask = 1u << RECORD_CIPHER_AES256GCM | 1u << RECORD_CIPHER_CHACHA20POLY1305;
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, &connection), -EACCES, "%s", cxe_last_error());
+    server_stop(&server);
+    server.cipher_mask = 1u << RECORD_CIPHER_PLAIN;
+    server_start(&server);
+    options.server = server.address;
+    options.encryption = CXE_ENCRYPTION_DEFAULT;
+    cr_assert_eq(cxe_connect(&options, &connection), -EACCES, "%s", cxe_last_error());
+    stop();
+}
