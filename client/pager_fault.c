@@ -1,0 +1,371 @@
+/* pager_fault.c - the way of a page fault
+ *
+ * The state of the page decides; each step below handles one state and either settles the fault or says
+ * -EAGAIN: look again. Nothing here holds a lock while it waits for the network but a lane and a slot.
+ */
+#include "pager_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+static const uint8_t zeros[FETCH_PAGES * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+
+uint64_t pager_deadline_ns(const struct pager *pager, uint64_t now_ns)
+{
+    switch (pager->policy) {
+    case CXE_GONE_WAIT:
+        return UINT64_MAX;
+    case CXE_GONE_DEADLINE:
+        return now_ns + pager->gone_deadline_ns < now_ns ? UINT64_MAX : now_ns + pager->gone_deadline_ns;
+    case CXE_GONE_FAIL_FAST:
+        return now_ns + FAIL_FAST_NS;
+    }
+    return UINT64_MAX;
+}
+
+bool pager_error_is_final(int error)
+{
+    switch (-error) {
+    case ESTALE:
+    case EHWPOISON:
+    case ERANGE:
+    case EACCES:
+    case EINVAL:
+    case EPROTO:
+    case EOPNOTSUPP:
+    case EKEYREJECTED:
+        return true;
+    }
+    return false;
+}
+
+void pager_backoff(unsigned *tries)
+{
+    const struct timespec pause = {.tv_nsec = 50 * (long)NS_PER_US};
+    unsigned n = (*tries)++;
+
+    if (n < 200)
+        cpu_relax();
+    else if (n < 1000)
+        sched_yield();
+    else
+        nanosleep(&pause, NULL);
+}
+
+static struct demand *demand_take(struct pager *pager)
+{
+    unsigned tries = 0;
+
+    for (;;) {
+        for (unsigned i = 0; i < DEMANDS; i++)
+            if (!load_relaxed(&pager->demands[i].taken) && spin_try(&pager->demands[i].taken))
+                return &pager->demands[i];
+        pager_backoff(&tries);
+    }
+}
+
+/* The page cannot be had; it is ours (FETCHING). `room`: it holds a place in the cache, which it gives back.
+ */
+static int poison(struct fault *fault, bool room)
+{
+    struct pager *pager = fault->pager;
+
+    uffd_poison(pager, fault->page);
+    page_leave(pager, fault->page, PAGE_POISONED, 0, PAGE_HOT, 0);
+    if (room)
+        evict_unreserve(pager, 1);
+    count(&pager->counters.poisoned_pages, 1);
+    return -EFAULT;
+}
+
+/* One try. What can be done meanwhile is done between sending and waiting. */
+static int read_once(struct fault *fault, struct demand *demand)
+{
+    struct pager *pager = fault->pager;
+    struct lane *lane = lane_acquire(pager->connection);
+
+    demand->op = (struct op){
+        .opcode = OP_MEM_RD,
+        .line_count = PAGE_LINES,
+        .region = pager->region->handle,
+        .offset = pager->region_offset + (uint64_t)fault->page * PAGE_BYTES,
+        .result = demand->buffer,
+    };
+    lane_post(lane, &demand->op);
+    prefetch_miss(pager, lane, fault->page);
+    lane_progress(lane);
+    evict_ahead(pager);
+    int rc = lane_wait(lane, &demand->op, fault->deadline_ns);
+    if (!demand->op.finished)
+        lane_cancel(lane, &demand->op);
+    lane_release(lane);
+    return rc;
+}
+
+static int read_page(struct fault *fault, struct demand *demand)
+{
+    const struct timespec pause = {.tv_nsec = (long)RETRY_PAUSE_NS};
+
+    if (fault->pager->lost)
+        return -ESTALE;
+    for (;;) {
+        int rc = read_once(fault, demand);
+
+        if (rc == 0 || pager_error_is_final(rc) || fault->pager->policy == CXE_GONE_FAIL_FAST)
+            return rc;
+        if (clock_now_ns() >= fault->deadline_ns)
+            return -ETIMEDOUT;
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* Short of memory the kernel may be for a moment; what else it says means that the range is not ours any
+ * more. */
+static int install(struct fault *fault, const uint8_t *data, uint32_t pages, bool protect)
+{
+    unsigned tries = 0;
+    int rc;
+
+    while ((rc = uffd_install(fault->pager, fault->page, data, pages, protect)) == -ENOMEM) {
+        if (tries > 2000 && clock_now_ns() > fault->deadline_ns)
+            break;
+        pager_backoff(&tries);
+    }
+    if (rc)
+        pager_complain(
+            "cannot install a page: the mapping was changed behind the library's back, or there is "
+            "no memory",
+            page_address(fault->pager, fault->page));
+    return rc;
+}
+
+/* The page is ours (FETCHING) and has a place in the cache. A write installs it writable and dirty at once,
+ * which saves the second fault. From then on stores land, maybe before we can say DIRTY: BUSY makes a sync
+ * wait for that. */
+static int fetch(struct fault *fault, bool hot)
+{
+    struct pager *pager = fault->pager;
+    struct demand *demand = demand_take(pager);
+    uint32_t twin = TWIN_NONE;
+    int rc = read_page(fault, demand);
+
+    if (rc == 0) {
+        if (fault->write) {
+            twin = twin_take(pager, demand->buffer);
+            page_move(pager, fault->page, PAGE_BUSY, 0, 0);
+        }
+        rc = install(fault, demand->buffer, 1, !fault->write);
+        if (rc)
+            twin_give(pager, twin);
+    }
+    spin_unlock(&demand->taken);
+    if (rc)
+        return poison(fault, true);
+    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, twin, 0, 0);
+    if (fault->write)
+        fetch_add_relaxed(&pager->dirty_pages, 1u);
+    count(&pager->counters.fetched_pages, 1);
+    evict_enqueue(pager, fault->page, hot);
+    return 0;
+}
+
+/* Neighbours that are known to be zero here and at the server, taken as the first one was. */
+static uint32_t claim_zeros(struct pager *pager, uint32_t first, uint32_t most)
+{
+    const uint64_t want = PAGE_ZERO | PAGE_SERVER_ZERO;
+    uint32_t n = 1;
+
+    for (; n < most; n++) {
+        uint64_t word = load_relaxed(&pager->words[first + n]);
+
+        if (page_state(word) != PAGE_ABSENT || (word & want) != want)
+            break;
+        if (!evict_reserve_try(pager, pager->low_pages))
+            break;
+        if (!page_claim(pager, first + n, &word, page_with(word, PAGE_FETCHING, 0))) {
+            evict_unreserve(pager, 1);
+            break;
+        }
+    }
+    return n;
+}
+
+/* No network. A page that was zeros at the server too has the zero page for a twin. */
+static int install_zeros(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+    uint32_t run = 1;
+
+    if (word & PAGE_SERVER_ZERO)
+        run = claim_zeros(pager, fault->page, prefetch_zero_run(pager, fault->page));
+    for (uint32_t i = 0; fault->write && i < run; i++)
+        page_move(pager, fault->page + i, PAGE_BUSY, 0, 0);
+    int rc = install(fault, zeros, run, !fault->write);
+    for (uint32_t i = 0; i < run; i++) {
+        uint32_t page = fault->page + i;
+
+        if (rc) {
+            page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
+            evict_unreserve(pager, 1);
+            continue;
+        }
+        if (fault->write)
+            page_leave(pager, page, PAGE_DIRTY, word & PAGE_SERVER_ZERO ? TWIN_ZERO : TWIN_NONE, PAGE_ZERO,
+                       0);
+        else
+            page_leave(pager, page, PAGE_CLEAN, 0, 0, 0);
+        evict_enqueue(pager, page, false);
+    }
+    if (rc == 0 && fault->write)
+        fetch_add_relaxed(&pager->dirty_pages, run);
+    evict_ahead(pager);
+    return rc ? -EFAULT : 0;
+}
+
+static int bring_in(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+    int rc = evict_reserve(pager, fault->deadline_ns);
+    bool hot = evict_is_ghost(pager, word);
+
+    if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0) | (hot ? PAGE_HOT : 0))) {
+        if (rc == 0)
+            evict_unreserve(pager, 1);
+        return -EAGAIN;
+    }
+    if (rc)
+        return poison(fault, false);
+    return word & PAGE_ZERO ? install_zeros(fault, word) : fetch(fault, hot);
+}
+
+/* The kernel's page is gone although nobody told us: the program discarded it by itself. A clean page is
+ * fetched again; a dirty one was the only copy, and must not come back as something else. */
+static int vanished(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+    bool dirty = page_state(word) == PAGE_DIRTY;
+
+    if ((word & PAGE_SENDING) || !page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0)))
+        return -EAGAIN;
+    if (!dirty)
+        return word & PAGE_ZERO ? install_zeros(fault, word & ~PAGE_SERVER_ZERO) : fetch(fault, false);
+    twin_give(pager, page_extra(word));
+    fetch_sub_relaxed(&pager->dirty_pages, 1u);
+    pager_complain(
+        "the program discarded memory of a mapping that was not written back; the page is poisoned",
+        page_address(pager, fault->page));
+    return poison(fault, true);
+}
+
+/* First store to a clean page. */
+static int upgrade(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+    uint32_t twin;
+
+    if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
+        return -EAGAIN;
+    if (word & PAGE_ZERO)
+        twin = word & PAGE_SERVER_ZERO ? TWIN_ZERO : TWIN_NONE;
+    else
+        twin = twin_take(pager, page_address(pager, fault->page));
+    if (uffd_protect(pager, fault->page, 1, false)) {
+        twin_give(pager, twin);
+        page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
+        return -EFAULT;
+    }
+    page_leave(pager, fault->page, PAGE_DIRTY, twin, PAGE_ZERO, 0);
+    fetch_add_relaxed(&pager->dirty_pages, 1u);
+    return 0;
+}
+
+/* Two threads stored at once and the other was faster; or, in the child of a fork, everything was protected.
+ * Taking the protection away needs the page in hand: else it might be one that a write-back has just put on.
+ */
+static int unprotect_dirty(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+
+    if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, page_extra(word))))
+        return -EAGAIN;
+    int rc = uffd_protect(pager, fault->page, 1, false);
+    page_move(pager, fault->page, PAGE_DIRTY, 0, 0);
+    return rc ? -EFAULT : 0;
+}
+
+static bool has_vanished(struct fault *fault)
+{
+    return fault->missing && !fault->waited && !uffd_page_present(fault->pager, fault->page);
+}
+
+static int settled(struct fault *fault)
+{
+    uffd_wake(fault->pager, fault->page);
+    return 0;
+}
+
+static int step(struct fault *fault, uint64_t word, unsigned *tries)
+{
+    switch (page_state(word)) {
+    case PAGE_ABSENT:
+        return bring_in(fault, word);
+    case PAGE_CLEAN:
+        if (has_vanished(fault))
+            return vanished(fault, word);
+        return fault->write ? upgrade(fault, word) : settled(fault);
+    case PAGE_DIRTY:
+        if (has_vanished(fault))
+            return vanished(fault, word);
+        return fault->write ? unprotect_dirty(fault, word) : settled(fault);
+    case PAGE_CLEANING:
+        return fault->write ? writeback_cancel(fault->pager, fault->page, word) : settled(fault);
+    case PAGE_FETCHING:
+        if (page_extra(word))
+            prefetch_finish(fault, word);
+        else
+            pager_backoff(tries);
+        fault->waited = true;
+        return -EAGAIN;
+    case PAGE_BUSY:
+    case PAGE_DROPPING:
+        pager_backoff(tries);
+        fault->waited = true;
+        return -EAGAIN;
+    case PAGE_POISONED:
+        return -EFAULT;
+    }
+    return -EFAULT;
+}
+
+int fault_resolve(struct fault *fault)
+{
+    unsigned tries = 0;
+    int rc;
+
+    do
+        rc = step(fault, load_acquire(&fault->pager->words[fault->page]), &tries);
+    while (rc == -EAGAIN);
+    return rc;
+}
+
+int fault_handle(struct pager *pager, const void *address, bool write, bool missing)
+{
+    uint64_t start_ns = clock_now_ns();
+    struct fault fault = {
+        .pager = pager,
+        .page = (uint32_t)(((uintptr_t)address - (uintptr_t)pager->base) / PAGE_BYTES),
+        .write = write,
+        .missing = missing,
+        .deadline_ns = pager_deadline_ns(pager, start_ns),
+    };
+
+    pager_enter(pager);
+    int rc = fault_resolve(&fault);
+    pager_leave(pager);
+    if (rc == 0) {
+        count(&pager->counters.faults, 1);
+        histogram_add(&pager->fault_ns, clock_now_ns() - start_ns);
+    }
+    return rc;
+}

@@ -1,0 +1,443 @@
+/* pager_internal.h - the pager's own view of itself; included by pager*.c and mapping.c alone
+ *
+ * Lock order, as the fields stand in struct pager: gate, demand slot or write-back slot, fetch slot, lane,
+ * stream_lock, queue_lock, twin_lock. The three locks are held for a few dozen instructions that neither
+ * fault nor enter the kernel.
+ */
+#ifndef CXE_CLIENT_PAGER_INTERNAL_H
+#define CXE_CLIENT_PAGER_INTERNAL_H
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "pager.h"
+#include "atomic.h"
+#include "check.h"
+#include "clock.h"
+#include "connection.h"
+#include "histogram.h"
+#include "lane.h"
+
+/* ---- the state of one page: one word, changed by compare-and-swap ----
+ *
+ * ABSENT, CLEAN, DIRTY, CLEANING and POISONED are open: whoever wins the compare-and-swap may move on.
+ * FETCHING, BUSY and DROPPING are owned: only who entered the state leaves it, soon, and all others wait. */
+enum page_state {
+    PAGE_ABSENT = 0,   /* not in memory. Extra: the eviction it left by, 0 if never here */
+    PAGE_FETCHING = 1, /* a read is in flight. Extra: fetch slot + 1, or 0 for a demand fetch */
+    PAGE_CLEAN = 2,    /* in memory, write-protected, as the server has it (or zero, with PAGE_ZERO) */
+    PAGE_DIRTY = 3,    /* in memory, writable. Extra: its twin, 0 if none */
+    PAGE_BUSY = 4,     /* being installed writable, copied, or having its protection changed */
+    PAGE_CLEANING = 5, /* in memory, write-protected, its lines are on their way. Extra: its twin */
+    PAGE_DROPPING = 6, /* leaving memory */
+    PAGE_POISONED = 7, /* cannot be had: every access gets SIGBUS */
+};
+#define PAGE_STATE_MASK  15ull
+#define PAGE_ZERO        (1ull << 4) /* ABSENT, CLEAN: its content is zeros, whatever the server has */
+#define PAGE_SERVER_ZERO (1ull << 5) /* the server has zeros */
+#define PAGE_QUEUED      (1ull << 6) /* stands in a queue, once; may be set on an ABSENT page (stale entry) */
+#define PAGE_HOT         (1ull << 7) /* FETCHING and on: came back soon after it was evicted */
+#define PAGE_SENDING     (1ull << 8) /* a write-back of what it was a moment ago is in flight */
+#define PAGE_PIN_SHIFT   16          /* CLEAN, DIRTY, BUSY: how many pins */
+#define PAGE_PIN_ONE     (1ull << PAGE_PIN_SHIFT)
+#define PAGE_PIN_MASK    (255ull << PAGE_PIN_SHIFT)
+#define PAGE_EXTRA_SHIFT 32
+#define PAGE_EXTRA_MASK  (0xffffffffull << PAGE_EXTRA_SHIFT)
+#define TWIN_NONE        0u
+#define TWIN_ZERO        0xffffffffu /* the page was zeros when it became dirty: no memory needed to say so */
+
+static inline enum page_state page_state(uint64_t word)
+{
+    return (enum page_state)(word & PAGE_STATE_MASK);
+}
+static inline uint32_t page_extra(uint64_t word)
+{
+    return (uint32_t)(word >> PAGE_EXTRA_SHIFT);
+}
+static inline uint64_t page_with(uint64_t word, enum page_state state, uint32_t extra)
+{
+    return (word & ~(PAGE_STATE_MASK | PAGE_EXTRA_MASK)) | (uint64_t)state |
+           ((uint64_t)extra << PAGE_EXTRA_SHIFT);
+}
+
+/* ---- sizes; they bind nobody outside the pager ---- */
+
+#define DEMANDS           16 /* faults that wait for the network at once */
+#define FETCHES_MAX       16 /* bulk reads in flight */
+#define FETCH_PAGES       16 /* pages of one */
+#define STREAMS           8  /* access patterns followed at once */
+#define STREAM_DEPTH_MAX  6  /* bulk reads ahead of one stream */
+#define WRITEBACKS        4  /* write-backs in flight */
+#define BATCH_PAGES       32 /* pages of one, and of one eviction */
+#define PAGE_RUNS_MAX     (PAGE_LINES / 2)
+#define ADVICES_MAX       16
+#define CLONES_MAX        16
+#define FAIL_FAST_NS      (100 * NS_PER_MS) /* the first sign, where a lost frame is none yet */
+#define RETRY_PAUSE_NS    (10 * NS_PER_MS)
+#define EPHEMERAL_WAKE_NS (20 * NS_PER_S) /* name an ephemeral region this often */
+
+/* A spin lock, for sections that neither fault nor enter the kernel. */
+static inline bool spin_try(uint32_t *lock)
+{
+    uint32_t expected = 0;
+
+    return cas_acquire(lock, &expected, 1u);
+}
+static inline void spin_lock(uint32_t *lock)
+{
+    for (unsigned tries = 1; !spin_try(lock); tries++) {
+        if (tries % 64)
+            cpu_relax();
+        else
+            sched_yield();
+    }
+}
+static inline void spin_unlock(uint32_t *lock)
+{
+    store_release(lock, 0u);
+}
+
+/* One wait after the other, longer each time. Start with 0. */
+void pager_backoff(unsigned *tries);
+
+/* A queue of page numbers. */
+struct ring {
+    uint32_t *pages;
+    uint32_t capacity; /* a power of two */
+    uint32_t head;
+    uint32_t count;
+};
+
+/* A fault's own fetch. */
+struct demand {
+    uint32_t taken;
+    struct op op;
+    uint8_t *buffer; /* a page */
+};
+
+/* A bulk read under way, by nobody: whoever needs one of its pages takes it over. */
+enum fetch_owner { FETCH_FREE, FETCH_HELD, FETCH_FLYING };
+struct fetch {
+    uint32_t owner;   /* enum fetch_owner; compare-and-swap */
+    uint32_t pending; /* operations not finished; counted down by whoever holds the lane */
+    uint32_t failed;
+    struct lane *lane;
+    uint32_t stream; /* index + 1; 0: asked for by cxe_prefetch */
+    uint32_t age;    /* pager->fetch_clock when it was sent */
+    uint32_t count;
+    uint32_t op_count;
+    uint32_t pages[FETCH_PAGES]; /* ascending */
+    struct op ops[FETCH_PAGES];  /* one for each run of neighbours */
+    uint8_t *buffer;
+};
+
+/* An access pattern; see pager_prefetch.c. Under stream_lock. */
+struct stream {
+    uint32_t last;        /* page of the last miss */
+    int32_t stride;       /* in pages; 0: one miss seen so far */
+    uint32_t hits;        /* misses that fitted in a row */
+    uint32_t next;        /* first page not asked for yet */
+    uint32_t end;         /* no further than this page */
+    uint32_t depth;       /* bulk reads it may have in flight */
+    uint32_t pages;       /* of each */
+    uint32_t flying;      /* bulk reads in flight */
+    uint32_t pending_use; /* pages installed by the last bulk read that was hit: used if the next one is */
+    uint32_t used;        /* stream_clock when it was last of use */
+};
+
+struct advice {
+    uint32_t first, end; /* pages */
+    enum cxe_advice advice;
+};
+
+/* A batch of pages on their way to the server. */
+struct writeback {
+    uint32_t taken;
+    uint32_t count;
+    uint32_t pages[BATCH_PAGES];
+    uint64_t changed[BATCH_PAGES]; /* lines sent of each */
+    uint8_t index[BATCH_PAGES];    /* where the caller's list has it */
+    bool shared[BATCH_PAGES];      /* stays writable meanwhile: pinned */
+    bool failed[BATCH_PAGES];
+    uint32_t op_count;
+    struct op *ops;  /* BATCH_PAGES * PAGE_RUNS_MAX; context: index + 1 */
+    uint8_t *copies; /* BATCH_PAGES pages */
+};
+
+/* A region cloned for a child. */
+struct clone {
+    struct cxe_region *region; /* NULL: free */
+    int pidfd;                 /* -1: not known */
+    uint32_t done;             /* set by the cleaner, which may not free it */
+};
+
+/* Relaxed. */
+struct pager_counters {
+    uint64_t faults, fetched_pages, prefetched_pages, prefetch_used_pages;
+    uint64_t evicted_pages, written_pages, written_lines, poisoned_pages, discarded_pages;
+    uint64_t writeback_failures;
+};
+
+struct pager {
+    /* Fixed while it is open. */
+    uint8_t *base;
+    uint64_t bytes;
+    uint32_t page_count;
+    uint64_t region_offset;
+    uint64_t local_bytes;
+    struct cxe_region *region;         /* the child of a fork: its clone */
+    struct cxe_connection *connection; /* the child of a fork: its own */
+    bool owns_connection;              /* ... which nobody else closes */
+    bool lost;                         /* the child of a fork: nothing remote can be had */
+    int uffd, uffd_guard, pagemap_fd;
+    bool has_poison, has_vector_advice;
+    enum cxe_fault_mode mode; /* INLINE or THREAD */
+    enum cxe_gone_policy policy;
+    uint64_t gone_deadline_ns;
+    uint32_t flags;
+    uint32_t cache_pages, low_pages, high_pages, probation_pages;
+    uint32_t fetch_count, fetch_pages, twin_count;
+    uint64_t *words; /* one for each page */
+    uint8_t *arena;  /* twins, buffers */
+    uint64_t arena_bytes;
+    uint8_t *twins;
+    uint64_t *twin_force; /* lines to send even if they equal the twin: an earlier try may have sent others */
+
+    uint32_t gate;       /* threads inside, and GATE_CLOSED */
+    uint32_t write_gate; /* write-backs under way, and GATE_CLOSED */
+    struct demand demands[DEMANDS];
+    struct writeback *writebacks;
+    struct fetch *fetches;
+    uint32_t fetch_clock;
+
+    uint32_t stream_lock;
+    struct stream streams[STREAMS];
+    uint32_t stream_clock;
+    struct advice advices[ADVICES_MAX];
+    uint32_t advice_count;
+
+    uint32_t queue_lock;
+    struct ring probation, hot;
+
+    uint32_t twin_lock;
+    uint32_t *twin_free;
+    uint32_t twin_free_count;
+
+    int32_t free_pages; /* how many more may come in */
+    uint32_t dirty_pages, pinned_pages;
+    uint32_t evictions; /* counts, skips 0: ghosts are as old as the difference */
+
+    uint32_t cleaner_wanted, cleaner_asleep, stopping;
+    bool cleaner_running, fault_thread_running;
+    pthread_t cleaner, fault_thread;
+    int stop_fd;
+    uint64_t named_ns; /* when an ephemeral region was last named */
+
+    struct clone clones[CLONES_MAX];
+    struct cxe_region *fork_clone; /* between prepare and parent or child */
+    bool fork_shared;
+
+    struct pager_counters counters;
+    struct histogram fault_ns;
+};
+
+/* ---- a fault ---- */
+
+struct fault {
+    struct pager *pager;
+    uint32_t page;
+    bool write;
+    bool missing;         /* the kernel says, or may say, that the page is not there */
+    bool waited;          /* the state changed since the fault: nothing can be concluded from `missing` */
+    uint64_t deadline_ns; /* UINT64_MAX: none */
+};
+
+/* When a fault or write-back that starts now gives up, by the mapping's policy. */
+uint64_t pager_deadline_ns(const struct pager *pager, uint64_t now_ns);
+
+/* Makes the page accessible as asked. 0: the access may be repeated. -EFAULT: it is poisoned. Inside the
+ * gate. */
+int fault_resolve(struct fault *fault);
+
+/* From the SIGBUS handler or the fault thread, outside the gate: resolves, and counts how long it took. */
+int fault_handle(struct pager *pager, const void *address, bool write, bool missing);
+
+/* Will it ever help to ask again? */
+bool pager_error_is_final(int error);
+
+/* ---- page words ---- */
+
+/* Leaves an owned state. Others may change pins and flags meanwhile, hence a loop. */
+static inline uint64_t page_leave(struct pager *pager, uint32_t page, enum page_state state, uint32_t extra,
+                                  uint64_t clear, uint64_t set)
+{
+    uint64_t *word = &pager->words[page];
+    uint64_t old = load_relaxed(word);
+    uint64_t new;
+
+    do
+        new = (page_with(old, state, extra) & ~clear) | set;
+    while (!cas_acq_rel(word, &old, new));
+    return new;
+}
+/* The same, keeping whatever the extra field holds by then. */
+static inline void page_move(struct pager *pager, uint32_t page, enum page_state state, uint64_t clear,
+                             uint64_t set)
+{
+    uint64_t *word = &pager->words[page];
+    uint64_t old = load_relaxed(word);
+
+    while (!cas_acq_rel(word, &old, page_with((old & ~clear) | set, state, page_extra(old))))
+        ;
+}
+static inline bool page_claim(struct pager *pager, uint32_t page, uint64_t *word, uint64_t new)
+{
+    return cas_acq_rel(&pager->words[page], word, new);
+}
+static inline uint8_t *page_address(const struct pager *pager, uint32_t page)
+{
+    return pager->base + (uint64_t)page * PAGE_BYTES;
+}
+static inline void count(uint64_t *counter, uint64_t n)
+{
+    fetch_add_relaxed(counter, n);
+}
+
+/* Twins: what a page looked like when it became dirty. 0 if none is free: all its lines will be sent. */
+uint32_t twin_take(struct pager *pager, const uint8_t *page);
+void twin_give(struct pager *pager, uint32_t twin);
+
+/* ---- the gate: fork waits until nobody is inside ---- */
+
+#define GATE_CLOSED 0x80000000u
+void pager_enter(struct pager *pager);
+static inline void pager_leave(struct pager *pager)
+{
+    fetch_sub_acq_rel(&pager->gate, 1u);
+}
+/* Write-backs stop before everything else does: while the region is being cloned, pages may still come in,
+ * but none may reach the server, or the clone would lack it. Who may not go on steps outside the first gate
+ * to wait, so he must hold nothing. */
+void pager_write_enter(struct pager *pager);
+static inline void pager_write_leave(struct pager *pager)
+{
+    fetch_sub_acq_rel(&pager->write_gate, 1u);
+}
+void gate_close(uint32_t *gate); /* and waits until it is empty */
+void gate_open(uint32_t *gate);
+/* For calls from ordinary code: signals blocked, since a handler that faults meanwhile could wait for us. */
+void pager_begin(struct pager *pager, sigset_t *saved_out);
+void pager_end(struct pager *pager, const sigset_t *saved);
+void signals_block(sigset_t *saved_out);
+void signals_restore(const sigset_t *saved);
+
+/* ---- userfaultfd, pager_uffd.c ---- */
+
+/* A descriptor with what the mode needs. -EPERM, -ENOSYS with a sentence (see fail). */
+int uffd_open(enum cxe_fault_mode mode, int *fd_out, bool *has_poison_out);
+int uffd_register(int fd, void *base, uint64_t bytes);
+/* Installs pages that are missing; those that are there are left alone. 0, or -ENOENT: the range is no longer
+ * ours; -ENOMEM. */
+int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32_t count, bool protect);
+int uffd_protect(struct pager *pager, uint32_t page, uint32_t count, bool protect);
+int uffd_poison(struct pager *pager, uint32_t page);
+/* The page is missing again, whatever it was. */
+void uffd_unpoison(struct pager *pager, uint32_t page);
+void uffd_wake(struct pager *pager, uint32_t page);
+/* Drops `count` pages (ascending), whatever they hold. */
+void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count);
+bool uffd_vector_advice_works(void);
+/* Is there anything in the page, be it swapped out? */
+bool uffd_page_present(struct pager *pager, uint32_t page);
+
+/* ---- the cache, pager_evict.c ---- */
+
+/* Takes the right to bring in one page, making room if need be. Not with a lane held. -ETIMEDOUT, or why
+ * nothing can be written back. */
+int evict_reserve(struct pager *pager, uint64_t deadline_ns);
+/* The same without making room, and only if more than `keep_free` are free. */
+bool evict_reserve_try(struct pager *pager, uint32_t keep_free);
+void evict_unreserve(struct pager *pager, uint32_t pages);
+/* After a page was installed (it is in its new state). */
+void evict_enqueue(struct pager *pager, uint32_t page, bool hot);
+bool evict_is_ghost(const struct pager *pager, uint64_t word);
+
+/* Makes room when little is left: drops clean pages, calls the cleaner for dirty ones. Never blocks and needs
+ * no lane, so it runs while a fetch is under way. */
+void evict_ahead(struct pager *pager);
+
+enum evict_how { EVICT_CLEAN, EVICT_ANY };
+/* Looks at one batch from the head of the queues. Returns pages freed, or what went wrong with a write-back.
+ */
+int evict_batch(struct pager *pager, enum evict_how how, uint64_t deadline_ns);
+/* Drops pages that are DROPPING (ascending) and frees their room. */
+void evict_drop(struct pager *pager, const uint32_t *pages, uint32_t count);
+void pages_sort(uint32_t *pages, uint32_t count);
+
+/* ---- write-back, pager_writeback.c ---- */
+
+enum writeback_goal { WRITEBACK_KEEP, WRITEBACK_DROP };
+struct writeback_result {
+    uint32_t claimed; /* bit i: pages[i] was dirty and nobody else's: it was tried */
+    uint32_t dropped; /* bit i: pages[i] is gone */
+};
+/* Writes back those of the pages (at most BATCH_PAGES, ascending) that are DIRTY and that nobody else writes
+ * back. KEEP leaves them CLEAN, DROP absent (pinned ones are left alone). Not with a lane held. 0 or the
+ * first error; pages that could not be written stay DIRTY. */
+int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t count, enum writeback_goal goal,
+                  uint64_t deadline_ns, struct writeback_result *result_out);
+/* Every page of the range as it is now. 0 or the first error. */
+int writeback_range(struct pager *pager, uint32_t first, uint32_t count);
+/* A store came while the page was on its way: 0 when it is DIRTY, -EAGAIN when somebody else was faster. */
+int writeback_cancel(struct pager *pager, uint32_t page, uint64_t word);
+
+/* ---- prefetch, pager_prefetch.c ---- */
+
+/* A miss that goes to the network, the lane held and the miss's own read posted: follows the access pattern
+ * and posts what is worth fetching ahead. */
+void prefetch_miss(struct pager *pager, struct lane *lane, uint32_t page);
+/* The fault met a page of a bulk read: sees it through. */
+void prefetch_finish(struct fault *fault, uint64_t word);
+/* A first touch of known zeros: how many neighbours to install with it. */
+uint32_t prefetch_zero_run(struct pager *pager, uint32_t page);
+/* Starts to fetch what it can of the range. Not with a lane held. */
+void prefetch_range(struct pager *pager, uint32_t first, uint32_t count);
+enum cxe_advice prefetch_advice(struct pager *pager, uint32_t page);
+void prefetch_advise(struct pager *pager, uint32_t first, uint32_t count, enum cxe_advice advice);
+/* Waits for, or takes back, all bulk reads. */
+void prefetch_stop(struct pager *pager);
+/* In the child of a fork: the parent's reads are not ours. */
+void prefetch_forget(struct pager *pager);
+
+/* ---- threads and signals ---- */
+
+int thread_start(struct pager *pager);
+void thread_stop(struct pager *pager);
+void thread_call_cleaner(struct pager *pager);
+
+int signal_install(void);
+void signal_forget_locks(void); /* in the child of a fork */
+/* A sentence on standard error from anywhere: "cxe: <what> at <address>". */
+void pager_complain(const char *what, const void *address);
+
+/* ---- the table of mappings, pager.c ---- */
+
+/* Calls `each` for every mapping; the table is locked. */
+void pager_for_each(void (*each)(struct pager *pager));
+void pager_table_lock(void);
+void pager_table_unlock(void);
+void pager_table_remove(struct pager *pager);
+
+/* ---- what mapping.c turns into calls, pager_range.c; inside the gate, ordinary ---- */
+
+/* Drops the clean pages of the range, and forgets that pages were poisoned. */
+void range_refresh(struct pager *pager, uint32_t first, uint32_t count);
+void range_discard(struct pager *pager, uint32_t first, uint32_t count);
+
+int pager_open(struct cxe_region *region, const struct cxe_map_options *options,
+               const struct pager_options *more, struct pager **pager_out);
+/* Writes back, stops, unmaps, frees. On an error nothing has happened. */
+int pager_close(struct pager *pager);
+void pager_clones_free(struct pager *pager);
+
+#endif

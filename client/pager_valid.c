@@ -1,0 +1,88 @@
+/* pager_valid.c - the invariants of docs/PAGER.md as code, for tests */
+#include "pager_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct census {
+    struct pager *pager;
+    uint8_t *queued; /* how often each page stands in a queue */
+    uint8_t *twins;  /* how often each twin is used */
+    uint32_t resident, dirty, pins;
+};
+
+static const char *check_word(struct census *census, uint32_t page)
+{
+    struct pager *pager = census->pager;
+    uint64_t word = load_acquire(&pager->words[page]);
+    enum page_state state = page_state(word);
+    uint32_t extra = page_extra(word);
+
+    if (state == PAGE_BUSY || state == PAGE_CLEANING || state == PAGE_DROPPING || (word & PAGE_SENDING))
+        return "I2: nobody is inside, so no page is in a passing state";
+    if (state == PAGE_FETCHING && (!extra || pager->fetches[extra - 1].owner != FETCH_FLYING))
+        return "I3: a page is FETCHING only for a bulk read in flight";
+    if ((word & PAGE_ZERO) && state != PAGE_ABSENT && state != PAGE_CLEAN)
+        return "I4: only an absent or a clean page is known to be zeros";
+    if ((state == PAGE_CLEAN || state == PAGE_DIRTY) != uffd_page_present(pager, page) &&
+        state != PAGE_POISONED)
+        return "I5: a page is in memory if its state says so, and only then";
+    if ((state == PAGE_CLEAN || state == PAGE_DIRTY) && census->queued[page] != 1)
+        return "I6: a page in memory stands in one queue, once";
+    if (!(word & PAGE_QUEUED) != !census->queued[page])
+        return "I6: a page is marked as queued if it is";
+    if (state == PAGE_DIRTY && extra != TWIN_NONE && extra != TWIN_ZERO) {
+        if (extra > pager->twin_count || census->twins[extra - 1]++)
+            return "I7: a twin has one page";
+    }
+    census->resident += state != PAGE_ABSENT && state != PAGE_POISONED;
+    census->dirty += state == PAGE_DIRTY;
+    census->pins += (word & PAGE_PIN_MASK) >> PAGE_PIN_SHIFT;
+    return NULL;
+}
+
+static void count_ring(struct census *census, const struct ring *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++)
+        census->queued[ring->pages[(ring->head + i) & (ring->capacity - 1)]]++;
+}
+
+static const char *check_totals(struct census *census)
+{
+    struct pager *pager = census->pager;
+    uint32_t twins = 0;
+
+    for (uint32_t i = 0; i < pager->twin_count; i++)
+        twins += census->twins[i];
+    if (twins + pager->twin_free_count != pager->twin_count)
+        return "I7: every twin is either free or some page's";
+    if (pager->free_pages < 0 || census->resident + (uint32_t)pager->free_pages != pager->cache_pages)
+        return "I1: pages in memory, coming in or going out, and free places make up the cache";
+    if (census->dirty != pager->dirty_pages)
+        return "I8: dirty pages are counted";
+    if (census->pins != pager->pinned_pages)
+        return "I8: pins are counted";
+    return NULL;
+}
+
+const char *pager_valid(struct pager *pager)
+{
+    struct census census = {.pager = pager};
+    const char *broken = NULL;
+
+    census.queued = calloc(pager->page_count, 1);
+    census.twins = calloc(pager->twin_count + 1, 1);
+    if (!census.queued || !census.twins)
+        broken = "no memory to check the invariants";
+    if (!broken) {
+        count_ring(&census, &pager->probation);
+        count_ring(&census, &pager->hot);
+    }
+    for (uint32_t i = 0; !broken && i < pager->page_count; i++)
+        broken = check_word(&census, i);
+    if (!broken)
+        broken = check_totals(&census);
+    free(census.queued);
+    free(census.twins);
+    return broken;
+}

@@ -1,0 +1,403 @@
+/* pager_writeback.c - changed lines on their way home
+ *
+ * Protect, copy, compare, send, wait, and only then drop or call clean. The copy is what is compared and
+ * sent, so a store that comes meanwhile (it faults: the page is protected) neither tears a line nor is lost:
+ * it makes the page dirty again, with the copy as its new twin once the server has it.
+ *
+ * A write whose outcome is unknown may have changed the server's lines: they count as changed from then on
+ * (twin_force), even if the program puts back what the twin says.
+ */
+#include "pager_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- twins ---- */
+
+uint32_t twin_take(struct pager *pager, const uint8_t *page)
+{
+    uint32_t twin = TWIN_NONE;
+
+    spin_lock(&pager->twin_lock);
+    if (pager->twin_free_count)
+        twin = pager->twin_free[--pager->twin_free_count];
+    spin_unlock(&pager->twin_lock);
+    if (twin == TWIN_NONE)
+        return twin;
+    memcpy(pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES, page, PAGE_BYTES);
+    pager->twin_force[twin - 1] = 0;
+    return twin;
+}
+
+void twin_give(struct pager *pager, uint32_t twin)
+{
+    if (twin == TWIN_NONE || twin == TWIN_ZERO)
+        return;
+    spin_lock(&pager->twin_lock);
+    CHECK(pager->twin_free_count < pager->twin_count);
+    pager->twin_free[pager->twin_free_count++] = twin;
+    spin_unlock(&pager->twin_lock);
+}
+
+static bool line_differs(const uint8_t *line, const uint8_t *other)
+{
+    uint64_t a[LINE_BYTES / 8], b[LINE_BYTES / 8] = {0}, difference = 0;
+
+    memcpy(a, line, LINE_BYTES);
+    if (other)
+        memcpy(b, other, LINE_BYTES);
+    for (unsigned i = 0; i < LINE_BYTES / 8; i++)
+        difference |= a[i] ^ b[i];
+    return difference;
+}
+
+/* Bit i: line i must be sent. */
+static uint64_t changed_lines(struct pager *pager, const uint8_t *page, uint32_t twin)
+{
+    const uint8_t *base = NULL;
+    uint64_t changed = 0;
+
+    if (twin == TWIN_NONE)
+        return UINT64_MAX;
+    if (twin != TWIN_ZERO) {
+        base = pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES;
+        changed = pager->twin_force[twin - 1];
+    }
+    for (unsigned i = 0; i < PAGE_LINES; i++)
+        if (line_differs(page + i * LINE_BYTES, base ? base + i * LINE_BYTES : NULL))
+            changed |= 1ull << i;
+    return changed;
+}
+
+/* ---- one batch ---- */
+
+static struct writeback *writeback_take(struct pager *pager)
+{
+    unsigned tries = 0;
+
+    for (;;) {
+        for (unsigned i = 0; i < WRITEBACKS; i++)
+            if (!load_relaxed(&pager->writebacks[i].taken) && spin_try(&pager->writebacks[i].taken))
+                return &pager->writebacks[i];
+        pager_backoff(&tries);
+    }
+}
+
+/* A pinned page cannot be protected: the kernel is writing to it, and would fail half-way. A sync sends what
+ * is there now and leaves it writable. */
+static bool claim(struct pager *pager, uint32_t page, enum writeback_goal goal, bool *shared_out)
+{
+    uint64_t word = load_acquire(&pager->words[page]);
+
+    for (;;) {
+        bool pinned = word & PAGE_PIN_MASK;
+
+        if (page_state(word) != PAGE_DIRTY || (word & PAGE_SENDING) || (pinned && goal == WRITEBACK_DROP))
+            return false;
+        uint64_t new = pinned ? word : page_with(word, PAGE_BUSY, page_extra(word));
+        if (page_claim(pager, page, &word, new | PAGE_SENDING)) {
+            *shared_out = pinned;
+            return true;
+        }
+    }
+}
+
+static void claim_all(struct pager *pager, struct writeback *wb, const uint32_t *pages, uint32_t n,
+                      enum writeback_goal goal)
+{
+    CHECK(n <= BATCH_PAGES);
+    wb->count = wb->op_count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!claim(pager, pages[i], goal, &wb->shared[wb->count]))
+            continue;
+        wb->failed[wb->count] = false;
+        wb->index[wb->count] = (uint8_t)i;
+        wb->pages[wb->count++] = pages[i];
+    }
+}
+
+/* Neighbours in one call. */
+static void protect_all(struct pager *pager, struct writeback *wb)
+{
+    for (uint32_t i = 0, run; i < wb->count; i += run) {
+        run = 1;
+        if (wb->shared[i])
+            continue;
+        while (i + run < wb->count && !wb->shared[i + run] && wb->pages[i + run] == wb->pages[i] + run)
+            run++;
+        /* It fails only where the program unmapped the range: then the copy below stops us, loudly. */
+        uffd_protect(pager, wb->pages[i], run, true);
+    }
+}
+
+static void add_op(struct pager *pager, struct writeback *wb, uint32_t i, unsigned line, unsigned lines)
+{
+    wb->ops[wb->op_count++] = (struct op){
+        .opcode = OP_MEM_WR,
+        .line_count = lines,
+        .region = pager->region->handle,
+        .offset = pager->region_offset + (uint64_t)wb->pages[i] * PAGE_BYTES + (uint64_t)line * LINE_BYTES,
+        .operand = wb->copies + (uint64_t)i * PAGE_BYTES + (uint64_t)line * LINE_BYTES,
+        .context = &wb->failed[i],
+    };
+    count(&pager->counters.written_lines, lines);
+}
+
+static void add_runs(struct pager *pager, struct writeback *wb, uint32_t i)
+{
+    uint64_t left = wb->changed[i];
+
+    while (left) {
+        unsigned line = (unsigned)__builtin_ctzll(left);
+        uint64_t from = ~(left >> line);
+        unsigned lines = from ? (unsigned)__builtin_ctzll(from) : PAGE_LINES;
+
+        add_op(pager, wb, i, line, lines);
+        left &= lines == PAGE_LINES ? 0 : ~(((1ull << lines) - 1) << line);
+    }
+}
+
+/* From here on a store may come and cancel. */
+static void copy_all(struct pager *pager, struct writeback *wb)
+{
+    for (uint32_t i = 0; i < wb->count; i++) {
+        uint8_t *copy = wb->copies + (uint64_t)i * PAGE_BYTES;
+        uint32_t page = wb->pages[i];
+
+        memcpy(copy, page_address(pager, page), PAGE_BYTES);
+        wb->changed[i] = changed_lines(pager, copy, page_extra(load_acquire(&pager->words[page])));
+        uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
+        page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);
+        add_runs(pager, wb, i);
+    }
+}
+
+/* ---- sending ---- */
+
+static bool is_done(const struct op *op)
+{
+    return op->finished && op->outcome == 0;
+}
+
+/* One try over those not done yet. The first error, in order. */
+static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
+{
+    struct lane *lane = lane_acquire(pager->connection);
+    int first = 0;
+
+    for (uint32_t i = 0; i < wb->op_count; i++) {
+        struct op *op = &wb->ops[i];
+
+        if (is_done(op))
+            continue;
+        *op = (struct op){.opcode = op->opcode,
+                          .line_count = op->line_count,
+                          .region = op->region,
+                          .offset = op->offset,
+                          .operand = op->operand,
+                          .context = op->context};
+        lane_post(lane, op);
+    }
+    for (uint32_t i = 0; i < wb->op_count; i++) {
+        struct op *op = &wb->ops[i];
+
+        int rc = op->finished ? op->outcome : lane_wait(lane, op, deadline_ns);
+        if (!op->finished)
+            lane_cancel(lane, op);
+        if (rc && !first)
+            first = rc;
+    }
+    lane_release(lane);
+    return first;
+}
+
+static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
+{
+    const struct timespec pause = {.tv_nsec = (long)RETRY_PAUSE_NS};
+    int rc;
+
+    if (!wb->op_count)
+        return 0;
+    if (pager->lost)
+        return -ESTALE;
+    for (;;) {
+        rc = send_once(pager, wb, deadline_ns);
+        if (rc == 0 || pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST ||
+            load_relaxed(&pager->stopping))
+            break;
+        if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return rc;
+}
+
+/* ---- afterwards ---- */
+
+/* The server has the copy, but the page has gone on: the copy is its twin now. */
+static void settle_dirty(struct pager *pager, uint32_t page, const uint8_t *copy)
+{
+    uint64_t word = load_acquire(&pager->words[page]);
+    uint32_t twin = page_extra(word);
+
+    if (twin == TWIN_NONE || twin == TWIN_ZERO) {
+        twin = twin_take(pager, copy);
+    } else {
+        memcpy(pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES, copy, PAGE_BYTES);
+        pager->twin_force[twin - 1] = 0;
+    }
+    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), twin)))
+        ;
+}
+
+static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, enum writeback_goal goal)
+{
+    uint32_t page = wb->pages[i];
+    uint64_t word = load_acquire(&pager->words[page]);
+    enum page_state state = goal == WRITEBACK_DROP ? PAGE_DROPPING : PAGE_CLEAN;
+    uint64_t gone = PAGE_SENDING | (goal == WRITEBACK_DROP ? PAGE_QUEUED | PAGE_HOT : 0);
+
+    while (page_state(word) == PAGE_CLEANING) {
+        uint64_t new = page_with(word, state, 0) & ~gone;
+
+        if (page_extra(word) == TWIN_ZERO && !wb->changed[i])
+            new |= PAGE_ZERO;
+        if (page_claim(pager, page, &word, new)) {
+            twin_give(pager, page_extra(word));
+            fetch_sub_relaxed(&pager->dirty_pages, 1u);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void settle_failed(struct pager *pager, struct writeback *wb, uint32_t i)
+{
+    uint32_t page = wb->pages[i];
+    uint64_t word = load_acquire(&pager->words[page]);
+    uint32_t twin = page_extra(word);
+
+    if (twin == TWIN_ZERO)
+        twin = TWIN_NONE;
+    if (twin != TWIN_NONE)
+        pager->twin_force[twin - 1] |= wb->changed[i];
+    while (page_state(word) == PAGE_CLEANING && writeback_cancel(pager, page, word) == -EAGAIN)
+        word = load_acquire(&pager->words[page]);
+    word = load_acquire(&pager->words[page]);
+    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), twin)))
+        ;
+    count(&pager->counters.writeback_failures, 1);
+}
+
+static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum writeback_goal goal)
+{
+    uint32_t drop[BATCH_PAGES], drop_count = 0, dropped = 0;
+
+    for (uint32_t i = 0; i < wb->op_count; i++)
+        if (!is_done(&wb->ops[i]))
+            *(bool *)wb->ops[i].context = true;
+    for (uint32_t i = 0; i < wb->count; i++) {
+        if (wb->failed[i]) {
+            settle_failed(pager, wb, i);
+            continue;
+        }
+        count(&pager->counters.written_pages, wb->changed[i] != 0);
+        if (wb->shared[i] || !settle_clean(pager, wb, i, goal)) {
+            settle_dirty(pager, wb->pages[i], wb->copies + (uint64_t)i * PAGE_BYTES);
+        } else if (goal == WRITEBACK_DROP) {
+            drop[drop_count++] = wb->pages[i];
+            dropped |= 1u << wb->index[i];
+        }
+    }
+    evict_drop(pager, drop, drop_count);
+    return dropped;
+}
+
+int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum writeback_goal goal,
+                  uint64_t deadline_ns, struct writeback_result *result_out)
+{
+    struct writeback *wb;
+    int rc = 0;
+
+    *result_out = (struct writeback_result){0};
+    pager_write_enter(pager);
+    wb = writeback_take(pager);
+    claim_all(pager, wb, pages, n, goal);
+    for (uint32_t i = 0; i < wb->count; i++)
+        result_out->claimed |= 1u << wb->index[i];
+    if (wb->count) {
+        protect_all(pager, wb);
+        copy_all(pager, wb);
+        rc = send_all(pager, wb, deadline_ns);
+        result_out->dropped = settle_all(pager, wb, goal);
+    }
+    spin_unlock(&wb->taken);
+    pager_write_leave(pager);
+    return rc;
+}
+
+int writeback_cancel(struct pager *pager, uint32_t page, uint64_t word)
+{
+    CHECK(word & PAGE_SENDING);
+    if (!page_claim(pager, page, &word, page_with(word, PAGE_BUSY, page_extra(word))))
+        return -EAGAIN;
+    int rc = uffd_protect(pager, page, 1, false);
+    page_move(pager, page, PAGE_DIRTY, 0, 0);
+    return rc ? -EFAULT : 0;
+}
+
+/* ---- ranges ---- */
+
+/* Somebody sends an older version of it, or changes its protection. Returns when that is over: then it is
+ * known whether the page needs more. */
+static bool still_dirty(struct pager *pager, uint32_t page)
+{
+    unsigned tries = 0;
+    uint64_t word;
+
+    for (;;) {
+        word = load_acquire(&pager->words[page]);
+        if (!(word & PAGE_SENDING) && page_state(word) != PAGE_BUSY)
+            return page_state(word) == PAGE_DIRTY;
+        pager_backoff(&tries);
+    }
+}
+
+/* Those that somebody else was writing back are done when he is done, or it is our turn. */
+static int flush(struct pager *pager, uint32_t *pages, uint32_t n)
+{
+    while (n) {
+        struct writeback_result result;
+        uint32_t left = 0;
+        int rc =
+            writeback_run(pager, pages, n, WRITEBACK_KEEP, pager_deadline_ns(pager, clock_now_ns()), &result);
+
+        if (rc)
+            return rc;
+        for (uint32_t i = 0; i < n; i++)
+            if (!(result.claimed >> i & 1) && still_dirty(pager, pages[i]))
+                pages[left++] = pages[i];
+        n = left;
+    }
+    return 0;
+}
+
+int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
+{
+    uint32_t pages[BATCH_PAGES], have = 0;
+
+    for (uint32_t page = first; page < first + n; page++) {
+        uint64_t word = load_acquire(&pager->words[page]);
+
+        if (page_state(word) == PAGE_DIRTY || page_state(word) == PAGE_BUSY || (word & PAGE_SENDING))
+            pages[have++] = page;
+        if (have < BATCH_PAGES)
+            continue;
+        int rc = flush(pager, pages, have);
+        if (rc)
+            return rc;
+        have = 0;
+    }
+    return flush(pager, pages, have);
+}

@@ -1,0 +1,329 @@
+/* fake_lane.c - the fake behind lane.h, connection.h, and what the pager needs of regions */
+#include "fake_lane.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "atomic.h"
+#include "check.h"
+#include "clock.h"
+
+struct lane {
+    uint32_t held;
+    struct op *first, **last;
+};
+
+/* The lane's own fields of an operation hold when it is due. */
+static void set_due(struct op *op, uint64_t due_ns)
+{
+    op->issued_lines = (uint32_t)(due_ns >> 32);
+    op->parts = (uint32_t)due_ns;
+}
+static uint64_t due(const struct op *op)
+{
+    return (uint64_t)op->issued_lines << 32 | op->parts;
+}
+
+struct fake *fake;
+void (*fake_on_write)(const struct op *op);
+
+static void *shared(uint64_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(memory != MAP_FAILED);
+    return memory;
+}
+
+/* ---- the server ---- */
+
+static uint64_t new_region(uint64_t bytes)
+{
+    uint32_t index = fetch_add_acq_rel(&fake->region_count, 1u);
+
+    CHECK(index < FAKE_REGIONS);
+    fake->regions[index].bytes = bytes;
+    return index + 1;
+}
+
+static struct fake_region *region_of(uint64_t handle)
+{
+    CHECK(handle && handle <= FAKE_REGIONS);
+    return &fake->regions[handle - 1];
+}
+
+static int serve_lines(struct op *op)
+{
+    struct fake_region *region = region_of(op->region);
+    uint64_t bytes = (uint64_t)op->line_count * LINE_BYTES;
+
+    CHECK(op->offset + bytes <= region->bytes);
+    if (op->opcode == OP_MEM_RD) {
+        if (load_relaxed(&fake->read_error))
+            return fake->read_error;
+        fetch_add_relaxed(&fake->reads, 1);
+        fetch_add_relaxed(&fake->read_lines, op->line_count);
+        for (uint64_t page = op->offset / PAGE_BYTES; page * PAGE_BYTES < op->offset + bytes; page++)
+            fetch_add_relaxed(&fake->reads_of_page[page & 0xffff], 1);
+        memcpy(op->result, region->memory + op->offset, bytes);
+        return 0;
+    }
+    if (fake_on_write)
+        fake_on_write(op);
+    if (load_relaxed(&fake->write_error) && !load_relaxed(&fake->write_anyway))
+        return fake->write_error;
+    fetch_add_relaxed(&fake->writes, 1);
+    fetch_add_relaxed(&fake->written_lines, op->line_count);
+    memcpy(region->memory + op->offset, op->operand, bytes);
+    return load_relaxed(&fake->write_error);
+}
+
+static int serve(struct op *op)
+{
+    switch (op->opcode) {
+    case OP_MEM_RD:
+    case OP_MEM_WR:
+        return serve_lines(op);
+    case OP_REGION_STAT:
+        fetch_add_relaxed(&fake->stats, 1);
+        return 0;
+    case OP_REGION_DELETE:
+        fetch_add_relaxed(&fake->deletes, 1);
+        return 0;
+    }
+    CHECK(!"an operation the pager never sends");
+    return 0;
+}
+
+uint8_t fake_byte(uint64_t offset)
+{
+    uint64_t mixed = (offset / 8 + 1) * 0x9e3779b97f4a7c15ull;
+
+    return (uint8_t)(mixed >> (8 * (offset % 8))) | 1;
+}
+
+uint8_t *fake_memory(const struct cxe_region *region)
+{
+    return region_of(region->handle)->memory;
+}
+
+static struct cxe_connection *new_connection(void)
+{
+    struct cxe_connection *connection = calloc(1, sizeof(*connection));
+
+    CHECK(connection);
+    connection->lane_count = 4;
+    for (unsigned i = 0; i < connection->lane_count; i++) {
+        connection->lanes[i] = calloc(1, sizeof(struct lane));
+        CHECK(connection->lanes[i]);
+        connection->lanes[i]->last = &connection->lanes[i]->first;
+    }
+    return connection;
+}
+
+static struct cxe_region *open_region(struct cxe_connection *connection, uint64_t handle)
+{
+    struct cxe_region *region = calloc(1, sizeof(*region));
+
+    CHECK(region);
+    *region = (struct cxe_region){.connection = connection, .handle = handle, .name = "fake"};
+    region->bytes = region_of(handle)->bytes;
+    connection->users++;
+    return region;
+}
+
+struct cxe_region *fake_start(uint64_t bytes)
+{
+    fake = shared(sizeof(*fake));
+    uint64_t handle = new_region(bytes);
+    uint8_t *memory = shared(bytes);
+
+    for (uint64_t i = 0; i < bytes; i++)
+        memory[i] = fake_byte(i);
+    fake->regions[handle - 1].memory = memory;
+    /* Clones live where every child finds them: each has its place before the first fork. */
+    for (unsigned i = 1; i < FAKE_REGIONS && bytes <= 64 << 20; i++)
+        fake->regions[i].memory = shared(bytes);
+    return open_region(new_connection(), handle);
+}
+
+void fake_stop(struct cxe_region *region)
+{
+    struct cxe_connection *connection = region->connection;
+
+    CHECK(region->mappings == 0);
+    for (unsigned i = 0; i < connection->lane_count; i++) {
+        CHECK(!connection->lanes[i]->held);
+        CHECK(!connection->lanes[i]->first); /* a leaked operation */
+        free(connection->lanes[i]);
+    }
+    free(connection);
+    for (unsigned i = 0; i < FAKE_REGIONS; i++)
+        if (fake->regions[i].memory)
+            munmap(fake->regions[i].memory, region->bytes);
+    free(region);
+    munmap(fake, sizeof(*fake));
+    fake = NULL;
+}
+
+/* ---- regions ---- */
+
+uint64_t cxe_region_bytes(const struct cxe_region *region)
+{
+    return region->bytes;
+}
+
+int cxe_region_clone(struct cxe_region *region, const char *name, uint32_t flags,
+                     struct cxe_region **clone_out)
+{
+    CHECK(!name && flags == CXE_REGION_EPHEMERAL);
+    if (fake->clone_error)
+        return fake->clone_error;
+    uint64_t handle = new_region(region->bytes);
+
+    memcpy(region_of(handle)->memory, fake_memory(region), region->bytes);
+    fetch_add_relaxed(&fake->clones, 1);
+    *clone_out = open_region(region->connection, handle);
+    (*clone_out)->flags = flags;
+    return 0;
+}
+
+int cxe_region_close(struct cxe_region *region)
+{
+    CHECK(region->mappings == 0);
+    region->connection->users--;
+    free(region);
+    return 0;
+}
+
+/* ---- connections ---- */
+
+bool connection_async_signal_safe(const struct cxe_connection *connection)
+{
+    (void)connection;
+    return true;
+}
+
+int connection_reopen(const struct cxe_connection *connection, struct cxe_connection **connection_out)
+{
+    (void)connection;
+    if (fake->reopen_error)
+        return fake->reopen_error;
+    *connection_out = new_connection();
+    return 0;
+}
+
+void connection_abandon(struct cxe_connection *connection)
+{
+    free(connection);
+}
+
+/* ---- lanes ---- */
+
+bool lane_hold_try(struct lane *lane)
+{
+    uint32_t expected = 0;
+
+    return cas_acquire(&lane->held, &expected, 1u);
+}
+
+void lane_hold(struct lane *lane)
+{
+    while (!lane_hold_try(lane))
+        sched_yield();
+}
+
+void lane_release(struct lane *lane)
+{
+    CHECK(lane->held);
+    store_release(&lane->held, 0u);
+}
+
+struct lane *lane_acquire(struct cxe_connection *connection)
+{
+    for (;;) {
+        unsigned start = fetch_add_relaxed(&connection->next_lane, 1u);
+
+        for (unsigned i = 0; i < connection->lane_count; i++) {
+            struct lane *lane = connection->lanes[(start + i) % connection->lane_count];
+
+            if (lane_hold_try(lane))
+                return lane;
+        }
+        sched_yield();
+    }
+}
+
+void lane_post(struct lane *lane, struct op *op)
+{
+    CHECK(lane->held);
+    CHECK(!op->finished);
+    op->next = NULL;
+    set_due(op, fake->delay_ns ? clock_now_ns() + fake->delay_ns : 0);
+    *lane->last = op;
+    lane->last = &op->next;
+}
+
+unsigned lane_progress(struct lane *lane)
+{
+    unsigned completed = 0;
+
+    CHECK(lane->held);
+    while (lane->first && !load_relaxed(&fake->gone)) {
+        struct op *op = lane->first;
+
+        if (due(op) && clock_now_ns() < due(op))
+            break;
+        lane->first = op->next;
+        if (!lane->first)
+            lane->last = &lane->first;
+        op->outcome = serve(op);
+        op->finished = true;
+        completed++;
+        if (op->done)
+            op->done(op, op->outcome);
+    }
+    return completed;
+}
+
+int lane_wait(struct lane *lane, struct op *op, uint64_t deadline_ns)
+{
+    while (!op->finished) {
+        if (lane_progress(lane))
+            continue;
+        if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
+            return -ETIMEDOUT;
+        sched_yield();
+    }
+    return op->outcome;
+}
+
+/* What was sent may still happen: here it does, every other time. */
+int lane_cancel(struct lane *lane, struct op *op)
+{
+    static uint32_t cancelled;
+    struct op **at = &lane->first;
+
+    CHECK(lane->held);
+    while (*at && *at != op)
+        at = &(*at)->next;
+    CHECK(*at);
+    *at = op->next;
+    if (!*at)
+        lane->last = at;
+    if (op->opcode != OP_MEM_WR)
+        return -ETIMEDOUT;
+    if (fetch_add_relaxed(&cancelled, 1u) % 2)
+        serve(op);
+    return -CXE_EUNKNOWN;
+}
+
+int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns)
+{
+    lane_post(lane, op);
+    int rc = lane_wait(lane, op, deadline_ns);
+    return op->finished ? rc : lane_cancel(lane, op);
+}
