@@ -114,6 +114,11 @@ static struct session **bucket_of(struct session_table *table, const uint8_t *ep
     return &table->by_ephemeral[hash & table->hash_mask];
 }
 
+static bool is_full(const struct session_table *table)
+{
+    return !table->freed && table->used == table->sessions_max;
+}
+
 /* The id says shard, index, and which use of the index this is, so that a late frame finds nothing.
  * Generations start at 1, so no id is 0, and stop where the id would leave 32 bits. */
 static void name_session(const struct session_table *table, struct session *session)
@@ -131,7 +136,8 @@ struct session *session_alloc(struct session_table *table, const uint8_t client_
     struct session *session;
     struct session **bucket = bucket_of(table, client_ephemeral);
 
-    if (table->ages[false].count >= SESSION_UNCONFIRMED_MAX)
+    if (table->ages[false].count >= SESSION_UNCONFIRMED_MAX ||
+        (is_full(table) && table->ages[false].count > 0))
         session_free(table, table->ages[false].oldest);
     if (table->freed) {
         session = table->freed;
