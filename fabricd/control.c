@@ -261,7 +261,7 @@ static int open_local(struct control *control, char *why, size_t why_bytes)
 static int open_remote(struct control *control, char *why, size_t why_bytes)
 {
     char address[64];
-    int fd, error = listen_tcp(control->options.metrics, &fd);
+    int fd = -1, error = listen_tcp(control->options.metrics, &fd);
 
     if (!error)
         error = open_door(&control->remote, fd);
