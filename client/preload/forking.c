@@ -1,0 +1,175 @@
+/* forking.c - see forking.h */
+#include "forking.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "check.h"
+#include "memory.h"
+#include "pager.h"
+#include "report.h"
+#include "stub.h"
+#include "wrap.h"
+
+#define INTERPOSED   __attribute__((visibility("default")))
+#define DEFERRED_MAX 4
+
+typedef void handler(void);
+typedef int register_function(handler *prepare, handler *parent, handler *child, void *dso);
+
+extern void *__dso_handle __attribute__((visibility("hidden")));
+int __register_atfork(handler *prepare, handler *parent, handler *child, void *dso);
+
+static bool started;
+static bool deferring;
+static pid_t process;
+
+struct deferred {
+    pthread_t *thread;
+    size_t stack_bytes;
+    void *(*main)(void *);
+    void *argument;
+};
+static struct deferred deferred[DEFERRED_MAX];
+static unsigned deferred_count;
+
+/* ---- threads, later ---- */
+
+bool fork_defers_threads(void)
+{
+    return deferring;
+}
+
+int fork_defer_thread(pthread_t *thread, const pthread_attr_t *attributes, void *(*main)(void *),
+                      void *argument)
+{
+    struct deferred *later = &deferred[deferred_count];
+
+    if (deferred_count == DEFERRED_MAX)
+        return EAGAIN;
+    *later = (struct deferred){.thread = thread, .main = main, .argument = argument};
+    if (attributes)
+        pthread_attr_getstacksize(attributes, &later->stack_bytes);
+    deferred_count++;
+    return 0;
+}
+
+static void start_deferred(const struct deferred *later)
+{
+    pthread_attr_t attributes;
+    sigset_t all, saved;
+
+    sigfillset(&all);
+    __wrap_pthread_sigmask(SIG_SETMASK, &all, &saved);
+    pthread_attr_init(&attributes);
+    if (later->stack_bytes)
+        pthread_attr_setstacksize(&attributes, later->stack_bytes);
+    /* Without it the child would lose its region in a minute. */
+    CHECK(__real_pthread_create(later->thread, &attributes, later->main, later->argument) == 0);
+    pthread_attr_destroy(&attributes);
+    __wrap_pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+/* ---- handlers ---- */
+
+static void prepare_last(void)
+{
+    if (!started)
+        return;
+    memory_lock();
+    pager_fork_prepare();
+}
+
+static void parent_first(void)
+{
+    if (!started)
+        return;
+    pager_fork_parent();
+    memory_unlock();
+}
+
+static void child_first(void)
+{
+    process = getpid();
+    if (!started)
+        return;
+    deferring = true;
+    report_forget();
+    pager_fork_child();
+    memory_unlock();
+}
+
+static void child_last(void)
+{
+    deferring = false;
+    for (unsigned i = 0; i < deferred_count; i++)
+        start_deferred(&deferred[i]);
+    deferred_count = 0;
+}
+
+/* ---- registration ---- */
+
+static register_function *next_register(void)
+{
+    static register_function *next;
+
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "__register_atfork");
+
+        __builtin_memcpy(&next, &symbol, sizeof(next));
+    }
+    return next;
+}
+
+/* What pthread_atfork calls, in every library. The first caller finds ours registered before its own; the
+ * pager's are called by ours. */
+INTERPOSED int __register_atfork(handler *prepare, handler *parent, handler *child, void *dso)
+{
+    static bool registered;
+
+    if (!registered) {
+        int error = next_register()(prepare_last, parent_first, child_first, &__dso_handle);
+
+        if (error)
+            return error;
+        registered = true;
+    }
+    if (prepare == pager_fork_prepare)
+        return 0;
+    return next_register()(prepare, parent, child, dso);
+}
+
+/* By now an allocator that the program uses has registered its handlers. */
+void fork_start(void)
+{
+    process = getpid();
+    __register_atfork(NULL, NULL, child_last, &__dso_handle);
+    started = true;
+}
+
+bool fork_is_borrowing(void)
+{
+    return started && stub_call0(SYS_getpid) != process;
+}
+
+/* The handlers do not learn the child's number. */
+INTERPOSED pid_t fork(void)
+{
+    static pid_t (*next)(void);
+    pid_t child;
+
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "fork");
+
+        __builtin_memcpy(&next, &symbol, sizeof(next));
+    }
+    child = next();
+    if (child > 0 && started)
+        pager_fork_watch(child);
+    return child;
+}
