@@ -81,7 +81,7 @@ void regions_close(struct regions *regions)
         if (regions->slots[i].table != regions->slots[i].few)
             free(regions->slots[i].table);
     for (uint32_t i = 0; regions->slots_used > 0 && i < TENANT_IDS; i++)
-        free(regions->accounts[i].slots);
+        release_array(regions->accounts[i].slots, SLOT_WORDS, sizeof(*regions->accounts[i].slots));
     release_array(regions->slots, REGIONS_MAX, sizeof(*regions->slots));
     release_array(regions->records, REGIONS_MAX, sizeof(*regions->records));
     release_array(regions->buckets, NAME_BUCKETS, sizeof(*regions->buckets));
@@ -207,7 +207,7 @@ int regions_reserve(struct regions *regions, unsigned worker, uint16_t tenant, c
 
     if (spec->name[0] != '\0' && *regions_name_link(regions, tenant, spec->name) != 0)
         return -EEXIST;
-    if (!account->slots && !(account->slots = calloc(SLOT_WORDS, sizeof(*account->slots))))
+    if (!account->slots && !(account->slots = reserve_array(SLOT_WORDS, sizeof(*account->slots))))
         return -ENOSPC;
     error = charge(regions, tenant, pages);
     if (error)

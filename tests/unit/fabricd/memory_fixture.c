@@ -98,6 +98,13 @@ int memory_read_status(struct memory *memory, uint64_t handle, uint64_t page)
     return region_read(&memory->caller, (struct region_place){handle, page * PAGE_BYTES}, 1, line);
 }
 
+bool hammer_on(uint64_t start_ns, uint64_t events, uint64_t wanted)
+{
+    uint64_t elapsed_ns = clock_now_ns() - start_ns;
+
+    return elapsed_ns < 300 * NS_PER_MS || (events < wanted && elapsed_ns < 30 * NS_PER_S);
+}
+
 uint64_t random_seed(const char *test)
 {
     const char *given = getenv("CXE_TEST_SEED");

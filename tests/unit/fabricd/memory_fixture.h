@@ -40,6 +40,10 @@ int memory_fill(struct memory *memory, uint64_t handle, uint64_t page, uint8_t b
 bool memory_is_filled(struct memory *memory, uint64_t handle, uint64_t page, uint8_t byte);
 int memory_read_status(struct memory *memory, uint64_t handle, uint64_t page);
 
+/* Whether a hammer should go on: for 0.3 s from start_ns, and longer on a machine that is too busy for
+ * `wanted` events to have come by then. */
+bool hammer_on(uint64_t start_ns, uint64_t events, uint64_t wanted);
+
 /* Reproducible randomness. A test prints its seed; CXE_TEST_SEED repeats a run. */
 uint64_t random_seed(const char *test);
 uint64_t random_next(uint64_t *state);

@@ -10,7 +10,7 @@
 #include "clock.h"
 #include "memory_fixture.h"
 
-#define HAMMER_NS (300 * NS_PER_MS)
+#define CHANGES_WANTED 20
 
 static struct pool *pool;
 static uint32_t frame;
@@ -220,12 +220,12 @@ static bool line_torn(const uint64_t *words)
 Test(line, no_line_is_torn)
 {
     struct hammer hammers[2] = {{.id = 1}, {.id = 2}};
-    uint64_t until_ns = clock_now_ns() + HAMMER_NS, words[12 * 8], last[3] = {0};
+    uint64_t start_ns = clock_now_ns(), words[12 * 8], last[3] = {0};
     uint64_t reads = 0, torn = 0, backwards = 0, changes = 0, seen = 0;
 
     for (unsigned i = 0; i < 2; i++)
         cr_assert_eq(pthread_create(&hammers[i].thread, NULL, write_lines, &hammers[i]), 0);
-    while (clock_now_ns() < until_ns) {
+    while (hammer_on(start_ns, changes, CHANGES_WANTED)) {
         for (unsigned round = 0; round < 100; round++, reads++) {
             unsigned count = round % 2 ? 1 : 12;
 
@@ -241,11 +241,11 @@ Test(line, no_line_is_torn)
     store_relaxed(&stop, true);
     for (unsigned i = 0; i < 2; i++) {
         pthread_join(hammers[i].thread, NULL);
-        cr_expect_gt(hammers[i].writes, 100);
+        cr_expect_gt(hammers[i].writes, 0);
     }
     fprintf(stderr, "no_line_is_torn: %lu reads, %lu changes seen\n", (unsigned long)reads,
             (unsigned long)changes);
-    cr_expect_gt(changes, 10, "the hammer must hit");
+    cr_expect_geq(changes, CHANGES_WANTED, "the hammer must hit");
     cr_expect_eq(torn, 0);
     cr_expect_eq(backwards, 0, "a line went back in time");
 }
@@ -267,10 +267,10 @@ static void *write_carelessly(void *argument)
 Test(line, the_hammer_finds_tears_where_there_are_some)
 {
     struct hammer hammer = {.id = 1};
-    uint64_t until_ns = clock_now_ns() + 20 * HAMMER_NS, words[8], torn = 0;
+    uint64_t start_ns = clock_now_ns(), words[8], torn = 0;
 
     cr_assert_eq(pthread_create(&hammer.thread, NULL, write_carelessly, &hammer), 0);
-    while (torn == 0 && clock_now_ns() < until_ns) {
+    while (torn == 0 && hammer_on(start_ns, torn, 1)) {
         line_read(pool, frame, 0, 1, (uint8_t *)words);
         torn += line_torn(words);
     }
