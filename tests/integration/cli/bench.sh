@@ -1,0 +1,38 @@
+#!/bin/bash
+# bench.sh - the benchmarks run, check what they read, and write figures that make sense
+. "$(dirname "$0")/../lib.sh"
+
+cxe bench line --only eth.plain --seconds 1 --rounds 3 --json "$work/line.json" >"$work/line.txt"
+cxe bench line --only eth.encrypted --seconds 1 --rounds 3 --json - >"$work/encrypted.json"
+cxe bench page --only eth.plain --seconds 1 --rounds 3 --json "$work/page.json" >"$work/page.txt"
+$python - "$work"/line.json "$work"/encrypted.json "$work"/page.json <<'END'
+import json, sys
+line, encrypted, page = [json.load(open(name)) for name in sys.argv[1:]]
+for report in (line, encrypted, page):
+    assert report["machine"]["kernel"] and report["machine"]["cores"] > 0
+    for figure in report["figures"]:
+        assert figure["value"] > 0, figure
+        low, high = figure["quartiles"]
+        assert low <= figure["value"] <= high, figure
+        assert (figure["floor"] is None) == (figure["ratio"] is None), figure
+        assert (figure["goal"] is None) == (figure["met"] is None), figure
+        if figure["ratio"] is not None:  # nothing is twice as fast as its floor
+            assert figure["floor_value"] > 0 and figure["ratio"] > 0.5, figure
+            met = figure["ratio"] <= figure["goal"] if figure["goal"] else None
+            assert met == figure["met"], figure
+def find(report, name):
+    return next(figure for figure in report["figures"] if figure["name"] == name)
+assert find(line, "eth.plain.read_64B.p50")["floor"] == "UDP ping-pong 80/120 B"
+assert find(line, "eth.plain.write_64B.p50")["floor"] == "UDP ping-pong 144/56 B"
+assert find(line, "eth.plain.cas_8B.p50")["floor"] == "UDP ping-pong 112/72 B"
+assert find(encrypted, "eth.encrypted.read_64B.p50")["goal"] == 1.5
+assert find(line, "eth.plain.pipelined_64B")["goal"] == 10e6
+END
+grep -q '^machine: Linux' "$work/line.txt" || fail "the text does not describe the machine"
+
+# Over a server that runs already, and it leaves nothing behind.
+start_fabricd
+cxe bench line --seconds 1 --rounds 2 >"$work/line.txt"
+grep -q 'eth.encrypted.read_64B.p50' "$work/line.txt" || fail "no figure over a running server"
+[ -z "$(cxe region list | tail -n +2)" ] || fail "the benchmark left a region"
+stop_fabricd
