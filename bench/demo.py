@@ -178,7 +178,7 @@ def wait_for(what, process, log, ready):
         if ready():
             return
         time.sleep(0.02)
-    raise RuntimeError(f"{what} did not start:\n{pathlib.Path(log).read_text(errors='replace')}")
+    raise RuntimeError(f"{what} did not start (exit status {process.poll()}):\n{pathlib.Path(log).read_text(errors='replace')}")
 
 
 def free_port():
@@ -252,9 +252,10 @@ class Run:
             raise RuntimeError(f"redis-server ({name}) ended with status {self.status}:\n{log.read_text()}")
 
 
-def hit_ratio(stats):
-    """Of the pages that were needed, those that were there: fetched ahead and used, or never gone."""
-    raise NotImplementedError
+def hit_ratio(stats, value_bytes):
+    """Values are written once and read once: of the pages they span, how many had to be waited for?"""
+    pages = 2 * value_bytes / 4096
+    return 1 - min(1, (stats["fetched_pages"] - stats["prefetched_pages"]) / pages)
 
 
 def human_bytes(count):
@@ -265,12 +266,12 @@ def human_bytes(count):
 
 
 def report(stats, before, after, server_cpu_s, local, remote):
-    fetched, written = stats["fetched_pages"], stats["written_pages"]
+    fetched, written, redis = stats["fetched_pages"], stats["written_pages"], stats["processes"][0]
     print(f"""
   pages fetched         {fetched}, of which {stats['prefetched_pages']} ahead of need
   pages written back    {written} ({stats['written_lines']} lines)
-  local hit ratio       {hit_ratio(stats)}
-  fault latency         p50 {stats['fault_p50_ns'] / 1000:.1f} us, p99 {stats['fault_p99_ns'] / 1000:.1f} us
+  local hit ratio       {100 * hit_ratio(stats, remote.fill.done_bytes):.1f} % of the pages of values written or read
+  fault latency         p50 {redis['fault_p50_ns'] / 1000:.1f} us, p99 {redis['fault_p99_ns'] / 1000:.1f} us ({redis['fault_mode']})
   bytes on the wire     {human_bytes(after['received_bytes'] - before['received_bytes'])} to the server, \
 {human_bytes(after['sent_bytes'] - before['sent_bytes'])} from it
   server CPU            {server_cpu_s:.2f} s
