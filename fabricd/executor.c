@@ -16,8 +16,8 @@
  * two, few enough for the first-level cache to hold what was fetched. */
 #define BATCH_OPS 16
 
-#define WIPE_FRAMES 128 /* in one call of executor_maintain: some 50 us, since they are seldom in the cache \
-                         */
+/* In one call of executor_maintain: some 50 us, since they are seldom in the cache. */
+#define WIPE_FRAMES 128
 
 int executor_open(const struct executor_options *options, struct executor **executor_out)
 {
