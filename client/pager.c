@@ -246,9 +246,8 @@ static uint32_t power_of_two(uint32_t at_least)
     return power;
 }
 
-/* How the local memory is divided. A twin for one page in eight: most dirty pages are written back before
- * that many are dirty at once, and without a twin a page is still written, only whole. Bulk reads get a
- * sixteenth at most, and none where the cache is tiny. */
+/* How the local memory is divided: pages, each with its fingerprints, and the buffers of bulk reads, which
+ * get a sixteenth at most, and nothing where the cache is tiny. */
 static void size_up(struct pager *pager)
 {
     uint32_t local = clamp(pager->local_bytes / PAGE_BYTES, 0, UINT32_MAX / 4);
@@ -256,10 +255,12 @@ static void size_up(struct pager *pager)
 
     pager->fetch_count = prefetch ? clamp(local / 256, 2, FETCHES_MAX) : 0;
     pager->fetch_pages = FETCH_PAGES;
-    pager->twin_count = pager->flags & CXE_MAP_READ_ONLY ? 0 : local / 8;
-    pager->cache_pages = local - pager->twin_count - pager->fetch_count * FETCH_PAGES;
+    bool writable = !(pager->flags & CXE_MAP_READ_ONLY);
+    uint64_t bytes = (uint64_t)(local - pager->fetch_count * FETCH_PAGES) * PAGE_BYTES;
+    pager->cache_pages = (uint32_t)(bytes / (PAGE_BYTES + (writable ? sizeof(struct print) : 0)));
     if (pager->cache_pages > pager->page_count)
         pager->cache_pages = pager->page_count;
+    pager->print_count = writable ? pager->cache_pages : 0;
     pager->free_pages = (int32_t)pager->cache_pages;
     pager->low_pages = pager->cache_pages < pager->page_count ? clamp(pager->cache_pages / 32, 4, 512) : 0;
     pager->high_pages = pager->low_pages * 2;
@@ -297,9 +298,8 @@ static uint64_t divide(struct pager *pager, uint8_t *arena)
     uintptr_t at = (uintptr_t)arena;
 
     pager->words = carve(&at, (uint64_t)pager->page_count * sizeof(*pager->words));
-    pager->twins = carve(&at, (uint64_t)pager->twin_count * PAGE_BYTES);
-    pager->twin_force = carve(&at, (uint64_t)pager->twin_count * sizeof(*pager->twin_force));
-    pager->twin_free = carve(&at, (uint64_t)pager->twin_count * sizeof(*pager->twin_free));
+    pager->prints = carve(&at, (uint64_t)pager->print_count * sizeof(*pager->prints));
+    pager->print_free = carve(&at, (uint64_t)pager->print_count * sizeof(*pager->print_free));
     pager->probation.pages = carve(&at, (uint64_t)pager->probation.capacity * sizeof(uint32_t));
     pager->hot.pages = carve(&at, (uint64_t)pager->hot.capacity * sizeof(uint32_t));
     pager->fetches = carve(&at, pager->fetch_count * sizeof(*pager->fetches));
@@ -321,12 +321,12 @@ static int arena_open(struct pager *pager, bool zero_fill)
     if (!pager->arena)
         return fail(-ENOMEM, "no memory for the tables of a mapping of %" PRIu64 " bytes", pager->bytes);
     divide(pager, pager->arena);
-    for (uint32_t i = 0; i < pager->twin_count; i++)
-        pager->twin_free[i] = pager->twin_count - i;
-    pager->twin_free_count = pager->twin_count;
     for (uint32_t i = 0; zero_fill && i < pager->page_count; i++)
         pager->words[i] = PAGE_ZERO | PAGE_SERVER_ZERO;
-    return 0;
+    int rc = print_init(pager);
+    if (rc)
+        munmap(pager->arena, pager->arena_bytes);
+    return rc;
 }
 
 /* ---- the address range ---- */

@@ -107,7 +107,7 @@ void pager_fork_watch(pid_t child);
 
 /* ---- tests ---- */
 
-/* The invariants of docs/PAGER.md, while nobody else uses the mapping: NULL, or the broken one. */
+/* The invariants of docs/PAGER.md: NULL, or the broken one. Shuts everybody out meanwhile. Ordinary. */
 const char *pager_valid(struct pager *pager);
 
 #endif

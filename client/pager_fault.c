@@ -147,22 +147,22 @@ static int fetch(struct fault *fault, bool hot)
 {
     struct pager *pager = fault->pager;
     struct demand *demand = demand_take(pager);
-    uint32_t twin = TWIN_NONE;
+    uint32_t print = PRINT_NONE;
     int rc = read_page(fault, demand);
 
     if (rc == 0) {
         if (fault->write) {
-            twin = twin_take(pager, demand->buffer);
+            print = print_take(pager, demand->buffer);
             page_move(pager, fault->page, PAGE_BUSY, 0, 0);
         }
         rc = install(fault, demand->buffer, 1, !fault->write);
         if (rc)
-            twin_give(pager, twin);
+            print_give(pager, print);
     }
     spin_unlock(&demand->taken);
     if (rc)
         return poison(fault, true);
-    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, twin, 0, 0);
+    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, print, 0, 0);
     if (fault->write)
         fetch_add_relaxed(&pager->dirty_pages, 1u);
     count(&pager->counters.fetched_pages, 1);
@@ -191,7 +191,7 @@ static uint32_t claim_zeros(struct pager *pager, uint32_t first, uint32_t most)
     return n;
 }
 
-/* No network. A page that was zeros at the server too has the zero page for a twin. */
+/* No network. A page that is zeros at the server too needs no fingerprints. */
 static int install_zeros(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
@@ -211,7 +211,7 @@ static int install_zeros(struct fault *fault, uint64_t word)
             continue;
         }
         if (fault->write)
-            page_leave(pager, page, PAGE_DIRTY, word & PAGE_SERVER_ZERO ? TWIN_ZERO : TWIN_NONE, PAGE_ZERO,
+            page_leave(pager, page, PAGE_DIRTY, word & PAGE_SERVER_ZERO ? PRINT_ZERO : PRINT_NONE, PAGE_ZERO,
                        0);
         else
             page_leave(pager, page, PAGE_CLEAN, 0, 0, 0);
@@ -250,7 +250,7 @@ static int vanished(struct fault *fault, uint64_t word)
         return -EAGAIN;
     if (!dirty)
         return word & PAGE_ZERO ? install_zeros(fault, word & ~PAGE_SERVER_ZERO) : fetch(fault, false);
-    twin_give(pager, page_extra(word));
+    print_give(pager, page_extra(word));
     fetch_sub_relaxed(&pager->dirty_pages, 1u);
     pager_complain(
         "the program discarded memory of a mapping that was not written back; the page is poisoned",
@@ -262,20 +262,20 @@ static int vanished(struct fault *fault, uint64_t word)
 static int upgrade(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    uint32_t twin;
+    uint32_t print;
 
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
         return -EAGAIN;
     if (word & PAGE_ZERO)
-        twin = word & PAGE_SERVER_ZERO ? TWIN_ZERO : TWIN_NONE;
+        print = word & PAGE_SERVER_ZERO ? PRINT_ZERO : PRINT_NONE;
     else
-        twin = twin_take(pager, page_address(pager, fault->page));
+        print = print_take(pager, page_address(pager, fault->page));
     if (uffd_protect(pager, fault->page, 1, false)) {
-        twin_give(pager, twin);
+        print_give(pager, print);
         page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
         return -EFAULT;
     }
-    page_leave(pager, fault->page, PAGE_DIRTY, twin, PAGE_ZERO, 0);
+    page_leave(pager, fault->page, PAGE_DIRTY, print, PAGE_ZERO, 0);
     fetch_add_relaxed(&pager->dirty_pages, 1u);
     return 0;
 }
@@ -355,7 +355,7 @@ int fault_handle(struct pager *pager, const void *address, bool write, bool miss
     struct fault fault = {
         .pager = pager,
         .page = (uint32_t)(((uintptr_t)address - (uintptr_t)pager->base) / PAGE_BYTES),
-        .write = write,
+        .write = write && !(pager->flags & CXE_MAP_READ_ONLY),
         .missing = missing,
         .deadline_ns = pager_deadline_ns(pager, start_ns),
     };

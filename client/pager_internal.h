@@ -1,7 +1,7 @@
 /* pager_internal.h - the pager's own view of itself; included by pager*.c and mapping.c alone
  *
  * Lock order, as the fields stand in struct pager: gate, demand slot or write-back slot, fetch slot, lane,
- * stream_lock, queue_lock, twin_lock. The three locks are held for a few dozen instructions that neither
+ * stream_lock, queue_lock, print_lock. The three locks are held for a few dozen instructions that neither
  * fault nor enter the kernel.
  */
 #ifndef CXE_CLIENT_PAGER_INTERNAL_H
@@ -26,9 +26,9 @@ enum page_state {
     PAGE_ABSENT = 0,   /* not in memory. Extra: the eviction it left by, 0 if never here */
     PAGE_FETCHING = 1, /* a read is in flight. Extra: fetch slot + 1, or 0 for a demand fetch */
     PAGE_CLEAN = 2,    /* in memory, write-protected, as the server has it (or zero, with PAGE_ZERO) */
-    PAGE_DIRTY = 3,    /* in memory, writable. Extra: its twin, 0 if none */
+    PAGE_DIRTY = 3,    /* in memory, writable. Extra: its print */
     PAGE_BUSY = 4,     /* being installed writable, copied, or having its protection changed */
-    PAGE_CLEANING = 5, /* in memory, write-protected, its lines are on their way. Extra: its twin */
+    PAGE_CLEANING = 5, /* in memory, write-protected, its lines are on their way. Extra: its print */
     PAGE_DROPPING = 6, /* leaving memory */
     PAGE_POISONED = 7, /* cannot be had: every access gets SIGBUS */
 };
@@ -43,8 +43,8 @@ enum page_state {
 #define PAGE_PIN_MASK    (255ull << PAGE_PIN_SHIFT)
 #define PAGE_EXTRA_SHIFT 32
 #define PAGE_EXTRA_MASK  (0xffffffffull << PAGE_EXTRA_SHIFT)
-#define TWIN_NONE        0u
-#define TWIN_ZERO        0xffffffffu /* the page was zeros when it became dirty: no memory needed to say so */
+#define PRINT_NONE       0u          /* not known what the server has: every line is sent */
+#define PRINT_ZERO       0xffffffffu /* the page was zeros: no memory needed to say so */
 
 static inline enum page_state page_state(uint64_t word)
 {
@@ -131,6 +131,12 @@ struct fetch {
     uint8_t *buffer;
 };
 
+/* The lines of a page as they were when it became dirty. */
+struct print {
+    uint64_t lines[PAGE_LINES];
+    uint64_t force; /* send these whatever they are: an earlier try may have changed the server's */
+};
+
 /* An access pattern; see pager_prefetch.c. Under stream_lock. */
 struct stream {
     uint32_t last;        /* page of the last miss */
@@ -141,6 +147,7 @@ struct stream {
     uint32_t depth;       /* bulk reads it may have in flight */
     uint32_t pages;       /* of each */
     uint32_t flying;      /* bulk reads in flight */
+    bool write;           /* it was a store that came for the last bulk read */
     uint32_t pending_use; /* pages installed by the last bulk read that was hit: used if the next one is */
     uint32_t used;        /* stream_clock when it was last of use */
 };
@@ -196,12 +203,12 @@ struct pager {
     uint64_t gone_deadline_ns;
     uint32_t flags;
     uint32_t cache_pages, low_pages, high_pages, probation_pages;
-    uint32_t fetch_count, fetch_pages, twin_count;
+    uint32_t fetch_count, fetch_pages, print_count;
     uint64_t *words; /* one for each page */
-    uint8_t *arena;  /* twins, buffers */
+    uint8_t *arena;  /* prints, buffers */
     uint64_t arena_bytes;
-    uint8_t *twins;
-    uint64_t *twin_force; /* lines to send even if they equal the twin: an earlier try may have sent others */
+    struct print *prints;
+    unsigned __int128 print_key[LINE_BYTES / 8 + 1];
 
     uint32_t gate;       /* threads inside, and GATE_CLOSED */
     uint32_t write_gate; /* write-backs under way, and GATE_CLOSED */
@@ -219,9 +226,9 @@ struct pager {
     uint32_t queue_lock;
     struct ring probation, hot;
 
-    uint32_t twin_lock;
-    uint32_t *twin_free;
-    uint32_t twin_free_count;
+    uint32_t print_lock;
+    uint32_t *print_free;
+    uint32_t print_free_count;
 
     int32_t free_pages; /* how many more may come in */
     uint32_t dirty_pages, pinned_pages;
@@ -303,9 +310,16 @@ static inline void count(uint64_t *counter, uint64_t n)
     fetch_add_relaxed(counter, n);
 }
 
-/* Twins: what a page looked like when it became dirty. 0 if none is free: all its lines will be sent. */
-uint32_t twin_take(struct pager *pager, const uint8_t *page);
-void twin_give(struct pager *pager, uint32_t twin);
+/* ---- fingerprints, pager_print.c ---- */
+
+int print_init(struct pager *pager);
+/* Of the page as it is now. */
+uint32_t print_take(struct pager *pager, const uint8_t *page);
+void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
+void print_give(struct pager *pager, uint32_t print);
+/* Bit i: line i is not as it was, or is to be sent in any case. */
+uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page);
+void print_force(struct pager *pager, uint32_t print, uint64_t lines);
 
 /* ---- the gate: fork waits until nobody is inside ---- */
 

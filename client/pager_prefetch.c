@@ -83,19 +83,39 @@ static void abandon(struct pager *pager, struct fetch *fetch)
     store_release(&fetch->owner, (uint32_t)FETCH_FREE);
 }
 
-static void install(struct pager *pager, struct fetch *fetch)
+/* A stream of stores would fault on each page a second time if it came protected; so it comes dirty, and what
+ * was not changed after all costs a comparison. */
+static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from, uint32_t n, bool dirty)
+{
+    uint32_t prints[FETCH_PAGES] = {0};
+    const uint8_t *data = fetch->buffer + (uint64_t)from * PAGE_BYTES;
+
+    for (uint32_t i = 0; dirty && i < n; i++) {
+        prints[i] = print_take(pager, data + (uint64_t)i * PAGE_BYTES);
+        page_leave(pager, fetch->pages[from + i], PAGE_BUSY, 0, 0, 0);
+    }
+    int rc = uffd_install(pager, fetch->pages[from], data, n, !dirty);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t page = fetch->pages[from + i];
+
+        if (rc) {
+            print_give(pager, prints[i]);
+            page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
+            evict_unreserve(pager, 1);
+            continue;
+        }
+        page_leave(pager, page, dirty ? PAGE_DIRTY : PAGE_CLEAN, prints[i], 0, 0);
+        evict_enqueue(pager, page, false);
+    }
+    if (dirty && !rc)
+        fetch_add_relaxed(&pager->dirty_pages, n);
+}
+
+static void install(struct pager *pager, struct fetch *fetch, bool dirty)
 {
     for (uint32_t i = 0, n; i < fetch->count; i += n) {
         n = neighbours(fetch, i);
-        int rc = uffd_install(pager, fetch->pages[i], fetch->buffer + (uint64_t)i * PAGE_BYTES, n, true);
-
-        for (uint32_t k = i; k < i + n; k++) {
-            page_leave(pager, fetch->pages[k], rc ? PAGE_ABSENT : PAGE_CLEAN, 0, 0, 0);
-            if (rc)
-                evict_unreserve(pager, 1);
-            else
-                evict_enqueue(pager, fetch->pages[k], false);
-        }
+        install_run(pager, fetch, i, n, dirty);
     }
     count(&pager->counters.fetched_pages, fetch->count);
     count(&pager->counters.prefetched_pages, fetch->count);
@@ -389,17 +409,20 @@ static void wait_for_all(struct lane *lane, struct fetch *fetch, uint64_t deadli
 }
 
 /* The slot is ours: the stream goes on first, then we wait. */
-static void advance(struct fault *fault, struct fetch *fetch)
+static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
 {
     struct pager *pager = fault->pager;
     struct fetch *fetches[STREAM_DEPTH_MAX];
     uint32_t n = 0;
     bool held = hold_lane(fetch);
 
+    *dirty_out = false;
     if (fetch->stream && spin_try(&pager->stream_lock)) {
         struct stream *stream = &pager->streams[fetch->stream - 1];
 
         grow(pager, stream, fetch);
+        *dirty_out = stream->write && fault->write; /* twice in a row */
+        stream->write = fault->write;
         if (held)
             n = plan(pager, fetch->lane, stream, fetches);
         spin_unlock(&pager->stream_lock);
@@ -418,6 +441,7 @@ void prefetch_finish(struct fault *fault, uint64_t word)
     struct pager *pager = fault->pager;
     struct fetch *fetch = &pager->fetches[page_extra(word) - 1];
     unsigned tries = 0;
+    bool dirty;
 
     while (!take_over(fetch, FETCH_FLYING)) {
         if (load_acquire(&pager->words[fault->page]) != word)
@@ -428,11 +452,11 @@ void prefetch_finish(struct fault *fault, uint64_t word)
         store_release(&fetch->owner, (uint32_t)FETCH_FLYING);
         return;
     }
-    advance(fault, fetch);
+    advance(fault, fetch, &dirty);
     if (load_relaxed(&fetch->failed))
         abandon(pager, fetch); /* whoever needs a page asks for it alone, and learns why */
     else
-        install(pager, fetch);
+        install(pager, fetch, dirty);
 }
 
 /* ---- on request ---- */

@@ -141,12 +141,12 @@ static void wipe_pinned(struct pager *pager, uint32_t page)
 static bool discard_claim(struct pager *pager, uint32_t page, uint64_t word)
 {
     bool dirty = page_state(word) == PAGE_DIRTY;
-    uint32_t twin = page_extra(word);
+    uint32_t print = page_extra(word);
 
     if ((word & PAGE_SENDING) || !page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0)))
         return false;
     if (dirty) {
-        twin_give(pager, twin);
+        print_give(pager, print);
         fetch_sub_relaxed(&pager->dirty_pages, 1u);
     }
     count(&pager->counters.discarded_pages, 1);

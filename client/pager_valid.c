@@ -7,7 +7,7 @@
 struct census {
     struct pager *pager;
     uint8_t *queued; /* how often each page stands in a queue */
-    uint8_t *twins;  /* how often each twin is used */
+    uint8_t *prints; /* how often each print is used */
     uint32_t resident, dirty, pins;
 };
 
@@ -31,9 +31,9 @@ static const char *check_word(struct census *census, uint32_t page)
         return "I6: a page in memory stands in one queue, once";
     if (!(word & PAGE_QUEUED) != !census->queued[page])
         return "I6: a page is marked as queued if it is";
-    if (state == PAGE_DIRTY && extra != TWIN_NONE && extra != TWIN_ZERO) {
-        if (extra > pager->twin_count || census->twins[extra - 1]++)
-            return "I7: a twin has one page";
+    if (state == PAGE_DIRTY && extra != PRINT_NONE && extra != PRINT_ZERO) {
+        if (extra > pager->print_count || census->prints[extra - 1]++)
+            return "I7: a set of fingerprints has one page";
     }
     census->resident += state != PAGE_ABSENT && state != PAGE_POISONED;
     census->dirty += state == PAGE_DIRTY;
@@ -50,12 +50,12 @@ static void count_ring(struct census *census, const struct ring *ring)
 static const char *check_totals(struct census *census)
 {
     struct pager *pager = census->pager;
-    uint32_t twins = 0;
+    uint32_t prints = 0;
 
-    for (uint32_t i = 0; i < pager->twin_count; i++)
-        twins += census->twins[i];
-    if (twins + pager->twin_free_count != pager->twin_count)
-        return "I7: every twin is either free or some page's";
+    for (uint32_t i = 0; i < pager->print_count; i++)
+        prints += census->prints[i];
+    if (prints + pager->print_free_count != pager->print_count)
+        return "I7: every set of fingerprints is either free or some page's";
     if (pager->free_pages < 0 || census->resident + (uint32_t)pager->free_pages != pager->cache_pages)
         return "I1: pages in memory, coming in or going out, and free places make up the cache";
     if (census->dirty != pager->dirty_pages)
@@ -70,9 +70,10 @@ const char *pager_valid(struct pager *pager)
     struct census census = {.pager = pager};
     const char *broken = NULL;
 
+    gate_close(&pager->gate);
     census.queued = calloc(pager->page_count, 1);
-    census.twins = calloc(pager->twin_count + 1, 1);
-    if (!census.queued || !census.twins)
+    census.prints = calloc(pager->print_count + 1, 1);
+    if (!census.queued || !census.prints)
         broken = "no memory to check the invariants";
     if (!broken) {
         count_ring(&census, &pager->probation);
@@ -82,7 +83,8 @@ const char *pager_valid(struct pager *pager)
         broken = check_word(&census, i);
     if (!broken)
         broken = check_totals(&census);
+    gate_open(&pager->gate);
     free(census.queued);
-    free(census.twins);
+    free(census.prints);
     return broken;
 }

@@ -2,73 +2,16 @@
  *
  * Protect, copy, compare, send, wait, and only then drop or call clean. The copy is what is compared and
  * sent, so a store that comes meanwhile (it faults: the page is protected) neither tears a line nor is lost:
- * it makes the page dirty again, with the copy as its new twin once the server has it.
+ * it makes the page dirty again, and the copy is what it is compared with once the server has that.
  *
  * A write whose outcome is unknown may have changed the server's lines: they count as changed from then on
- * (twin_force), even if the program puts back what the twin says.
+ * (print_force), even if the program puts back what was there.
  */
 #include "pager_internal.h"
 
 #include <errno.h>
 #include <string.h>
 #include <time.h>
-
-/* ---- twins ---- */
-
-uint32_t twin_take(struct pager *pager, const uint8_t *page)
-{
-    uint32_t twin = TWIN_NONE;
-
-    spin_lock(&pager->twin_lock);
-    if (pager->twin_free_count)
-        twin = pager->twin_free[--pager->twin_free_count];
-    spin_unlock(&pager->twin_lock);
-    if (twin == TWIN_NONE)
-        return twin;
-    memcpy(pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES, page, PAGE_BYTES);
-    pager->twin_force[twin - 1] = 0;
-    return twin;
-}
-
-void twin_give(struct pager *pager, uint32_t twin)
-{
-    if (twin == TWIN_NONE || twin == TWIN_ZERO)
-        return;
-    spin_lock(&pager->twin_lock);
-    CHECK(pager->twin_free_count < pager->twin_count);
-    pager->twin_free[pager->twin_free_count++] = twin;
-    spin_unlock(&pager->twin_lock);
-}
-
-static bool line_differs(const uint8_t *line, const uint8_t *other)
-{
-    uint64_t a[LINE_BYTES / 8], b[LINE_BYTES / 8] = {0}, difference = 0;
-
-    memcpy(a, line, LINE_BYTES);
-    if (other)
-        memcpy(b, other, LINE_BYTES);
-    for (unsigned i = 0; i < LINE_BYTES / 8; i++)
-        difference |= a[i] ^ b[i];
-    return difference;
-}
-
-/* Bit i: line i must be sent. */
-static uint64_t changed_lines(struct pager *pager, const uint8_t *page, uint32_t twin)
-{
-    const uint8_t *base = NULL;
-    uint64_t changed = 0;
-
-    if (twin == TWIN_NONE)
-        return UINT64_MAX;
-    if (twin != TWIN_ZERO) {
-        base = pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES;
-        changed = pager->twin_force[twin - 1];
-    }
-    for (unsigned i = 0; i < PAGE_LINES; i++)
-        if (line_differs(page + i * LINE_BYTES, base ? base + i * LINE_BYTES : NULL))
-            changed |= 1ull << i;
-    return changed;
-}
 
 /* ---- one batch ---- */
 
@@ -166,7 +109,7 @@ static void copy_all(struct pager *pager, struct writeback *wb)
         uint32_t page = wb->pages[i];
 
         memcpy(copy, page_address(pager, page), PAGE_BYTES);
-        wb->changed[i] = changed_lines(pager, copy, page_extra(load_acquire(&pager->words[page])));
+        wb->changed[i] = print_changed(pager, page_extra(load_acquire(&pager->words[page])), copy);
         uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
         page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);
         add_runs(pager, wb, i);
@@ -235,19 +178,18 @@ static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline
 
 /* ---- afterwards ---- */
 
-/* The server has the copy, but the page has gone on: the copy is its twin now. */
+/* The server has the copy, but the page has gone on: the copy is its print now. */
 static void settle_dirty(struct pager *pager, uint32_t page, const uint8_t *copy)
 {
     uint64_t word = load_acquire(&pager->words[page]);
-    uint32_t twin = page_extra(word);
+    uint32_t print = page_extra(word);
 
-    if (twin == TWIN_NONE || twin == TWIN_ZERO) {
-        twin = twin_take(pager, copy);
+    if (print == PRINT_NONE || print == PRINT_ZERO) {
+        print = print_take(pager, copy);
     } else {
-        memcpy(pager->twins + (uint64_t)(twin - 1) * PAGE_BYTES, copy, PAGE_BYTES);
-        pager->twin_force[twin - 1] = 0;
+        print_set(pager, print, copy);
     }
-    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), twin)))
+    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), print)))
         ;
 }
 
@@ -261,10 +203,10 @@ static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, 
     while (page_state(word) == PAGE_CLEANING) {
         uint64_t new = page_with(word, state, 0) & ~gone;
 
-        if (page_extra(word) == TWIN_ZERO && !wb->changed[i])
+        if (page_extra(word) == PRINT_ZERO && !wb->changed[i])
             new |= PAGE_ZERO;
         if (page_claim(pager, page, &word, new)) {
-            twin_give(pager, page_extra(word));
+            print_give(pager, page_extra(word));
             fetch_sub_relaxed(&pager->dirty_pages, 1u);
             return true;
         }
@@ -276,16 +218,16 @@ static void settle_failed(struct pager *pager, struct writeback *wb, uint32_t i)
 {
     uint32_t page = wb->pages[i];
     uint64_t word = load_acquire(&pager->words[page]);
-    uint32_t twin = page_extra(word);
+    uint32_t print = page_extra(word);
 
-    if (twin == TWIN_ZERO)
-        twin = TWIN_NONE;
-    if (twin != TWIN_NONE)
-        pager->twin_force[twin - 1] |= wb->changed[i];
+    if (print == PRINT_ZERO)
+        print = PRINT_NONE;
+    if (print != PRINT_NONE)
+        print_force(pager, print, wb->changed[i]);
     while (page_state(word) == PAGE_CLEANING && writeback_cancel(pager, page, word) == -EAGAIN)
         word = load_acquire(&pager->words[page]);
     word = load_acquire(&pager->words[page]);
-    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), twin)))
+    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), print)))
         ;
     count(&pager->counters.writeback_failures, 1);
 }

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "atomic.h"
 #include "fake_lane.h"
 #include "pager.h"
 
@@ -65,15 +66,15 @@ static struct cxe_map_info info_of(void *address)
 static void read_all(struct cxe_map_options options)
 {
     struct cxe_region *region = fake_start(4 * MIB);
-    volatile uint8_t *memory = map(region, CXE_LOCAL_BYTES_MIN, options);
+    uint8_t *memory = map(region, CXE_LOCAL_BYTES_MIN, options);
 
     for (uint64_t i = 0; i < 4 * MIB; i += 509)
-        cr_assert_eq(memory[i], fake_byte(i), "byte %llu", (unsigned long long)i);
-    struct cxe_map_info info = info_of((void *)memory);
+        cr_assert_eq(load_relaxed(&memory[i]), fake_byte(i), "byte %llu", (unsigned long long)i);
+    struct cxe_map_info info = info_of(memory);
     cr_assert_leq(info.resident_bytes, CXE_LOCAL_BYTES_MIN);
     cr_assert_gt(info.evicted_pages, 0);
     cr_assert_eq(fake->writes, 0);
-    finish(region, (void *)memory);
+    finish(region, memory);
 }
 
 Test(basic, reads_what_the_server_has_inline)
