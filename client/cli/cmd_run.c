@@ -119,7 +119,7 @@ static error_t take_option(int key, const char *value, void *into)
 
 static const struct argp_option options[] = {
     {"local", KEY_LOCAL, "SIZE", 0, "Local memory that caches the pool's (default: 64M)", 0},
-    {"size", KEY_SIZE, "SIZE", 0, "Pool memory that the program may use (default: what is free now)", 0},
+    {"size", KEY_SIZE, "SIZE", 0, "Pool memory that a program may use (default: half of what is free)", 0},
     {"threshold", KEY_THRESHOLD, "SIZE", 0, "Smaller mappings stay local (default: 64K)", 0},
     {"fault-mode", KEY_MODE, "MODE", 0, "auto, inline or thread (default: auto)", 0},
     {"gone", KEY_GONE, "POLICY", 0,
@@ -135,12 +135,11 @@ static const struct argp_option options[] = {
 
 /* ---- the server ---- */
 
-/* Asks whether there is one and, where --size was not given, what is free. */
-static int ask_server(struct run *run)
+/* Is there one, with memory to give? */
+static int ask_server(void)
 {
     struct cxe_connection *connection;
     struct cxe_server_info info;
-    uint64_t free_bytes;
     int status = cli_connect(&connection), error;
 
     if (status)
@@ -151,15 +150,7 @@ static int ask_server(struct run *run)
     cli_close(connection, NULL);
     if (error)
         return RUN_EXIT_FAILED;
-    if (run->size_bytes)
-        return CLI_OK;
-    free_bytes = info.quota_bytes > info.used_bytes ? info.quota_bytes - info.used_bytes : 0;
-    if (free_bytes > info.pool_free_bytes)
-        free_bytes = info.pool_free_bytes;
-    if (free_bytes > SIZE_BYTES_MAX)
-        free_bytes = SIZE_BYTES_MAX;
-    run->size_bytes = free_bytes / CXE_PAGE_BYTES * CXE_PAGE_BYTES;
-    if (run->size_bytes)
+    if (info.pool_free_bytes >= CXE_PAGE_BYTES && info.quota_bytes > info.used_bytes)
         return CLI_OK;
     cli_fail_because(-ENOSPC, "the server has no free memory for us");
     return RUN_EXIT_FAILED;
@@ -336,7 +327,7 @@ static int prepare(struct run *run, const char *program, char path[PATH_MAX])
         cli_fail_because(error, why);
         return error == -ENOENT ? 127 : error == -EACCES ? 126 : RUN_EXIT_FAILED;
     }
-    if (ask_server(run) != CLI_OK)
+    if (ask_server() != CLI_OK)
         return RUN_EXIT_FAILED;
     error = run_report_open(&run->report, &run->report_fd);
     if (error) {

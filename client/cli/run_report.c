@@ -119,6 +119,7 @@ json_t *run_report_json(const struct run_report *report)
     for (unsigned i = 0; i < RUN_PROCESSES_MAX; i++)
         if (report->processes[i].process)
             json_array_append_new(processes, process_json(&report->processes[i]));
+    json_object_set_new(object, "local_processes", cli_json_u64(report->local_processes));
     json_object_set_new(object, "processes", processes);
     return object;
 }
@@ -140,6 +141,9 @@ void run_report_print(const struct run_report *report, const char *program, uint
     fprintf(stderr, "cxe: %s sent, ", units_format_bytes(SUM(sent_bytes), a, sizeof(a)));
     fprintf(stderr, "%s received; %ju system calls on copies\n",
             units_format_bytes(SUM(received_bytes), b, sizeof(b)), (uintmax_t)SUM(system_calls));
+    if (report->local_processes)
+        fprintf(stderr, "cxe: %ju processes could not have pool memory and ran locally\n",
+                (uintmax_t)report->local_processes);
     if (SUM(fallback_count))
         fprintf(stderr, "cxe: the pool was full: %ju allocations of %s together stayed local\n",
                 (uintmax_t)SUM(fallback_count), units_format_bytes(SUM(fallback_bytes), a, sizeof(a)));

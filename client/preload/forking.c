@@ -9,15 +9,13 @@
 #include <unistd.h>
 
 #include "atomic.h"
-#include "check.h"
 #include "memory.h"
 #include "pager.h"
 #include "report.h"
 #include "stub.h"
-#include "wrap.h"
+#include "threads.h"
 
-#define INTERPOSED   __attribute__((visibility("default")))
-#define DEFERRED_MAX 4
+#define INTERPOSED __attribute__((visibility("default")))
 
 typedef void handler(void);
 typedef int register_function(handler *prepare, handler *parent, handler *child, void *dso);
@@ -26,54 +24,7 @@ extern void *__dso_handle __attribute__((visibility("hidden")));
 int __register_atfork(handler *prepare, handler *parent, handler *child, void *dso);
 
 static bool started;
-static bool deferring;
 static pid_t process;
-
-struct deferred {
-    pthread_t *thread;
-    size_t stack_bytes;
-    void *(*main)(void *);
-    void *argument;
-};
-static struct deferred deferred[DEFERRED_MAX];
-static unsigned deferred_count;
-
-/* ---- threads, later ---- */
-
-bool fork_defers_threads(void)
-{
-    return deferring;
-}
-
-int fork_defer_thread(pthread_t *thread, const pthread_attr_t *attributes, void *(*main)(void *),
-                      void *argument)
-{
-    struct deferred *later = &deferred[deferred_count];
-
-    if (deferred_count == DEFERRED_MAX)
-        return EAGAIN;
-    *later = (struct deferred){.thread = thread, .main = main, .argument = argument};
-    if (attributes)
-        pthread_attr_getstacksize(attributes, &later->stack_bytes);
-    deferred_count++;
-    return 0;
-}
-
-static void start_deferred(const struct deferred *later)
-{
-    pthread_attr_t attributes;
-    sigset_t all, saved;
-
-    sigfillset(&all);
-    __wrap_pthread_sigmask(SIG_SETMASK, &all, &saved);
-    pthread_attr_init(&attributes);
-    if (later->stack_bytes)
-        pthread_attr_setstacksize(&attributes, later->stack_bytes);
-    /* Without it the child would lose its region in a minute. */
-    CHECK(__real_pthread_create(later->thread, &attributes, later->main, later->argument) == 0);
-    pthread_attr_destroy(&attributes);
-    __wrap_pthread_sigmask(SIG_SETMASK, &saved, NULL);
-}
 
 /* ---- handlers ---- */
 
@@ -98,7 +49,7 @@ static void child_first(void)
     process = getpid();
     if (!started)
         return;
-    deferring = true;
+    threads_defer();
     report_forget();
     pager_fork_child();
     memory_unlock();
@@ -106,10 +57,7 @@ static void child_first(void)
 
 static void child_last(void)
 {
-    deferring = false;
-    for (unsigned i = 0; i < deferred_count; i++)
-        start_deferred(&deferred[i]);
-    deferred_count = 0;
+    threads_start();
 }
 
 /* ---- registration ---- */

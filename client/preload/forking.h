@@ -8,18 +8,10 @@
 #ifndef CXE_PRELOAD_FORKING_H
 #define CXE_PRELOAD_FORKING_H
 
-#include <pthread.h>
 #include <stdbool.h>
 
 /* At the end of the constructor: from now on there is a mapping to look after. */
 void fork_start(void);
-
-/* Between the fork and the end of the child's handlers, where no thread can be made. */
-bool fork_defers_threads(void);
-
-/* Notes a thread for later. -EAGAIN as pthread_create gives it: too many. */
-int fork_defer_thread(pthread_t *thread, const pthread_attr_t *attributes, void *(*main)(void *),
-                      void *argument);
 
 /* True in the child of a vfork, which uses its parent's memory. Async-signal-safe. */
 bool fork_is_borrowing(void);

@@ -25,7 +25,10 @@
 #include "scratch.h"
 #include "signals.h"
 #include "stub.h"
+#include "threads.h"
 #include "units.h"
+
+#define SIZE_BYTES_MAX (1ull << 43) /* half of the window of addresses that mappings live in */
 
 /* The program's; plain names are libc's here (wrap.c). */
 void *__real_malloc(size_t bytes);
@@ -39,7 +42,7 @@ struct settings {
 
 /* ---- trouble ---- */
 
-/* For the first program, no pool is an error. What it starts runs locally then, and says so. */
+/* For the first program, no pool is an error. What it starts runs locally then: the counters tell. */
 static void complain(const struct settings *settings, const char *format, ...)
 {
     char text[512];
@@ -52,7 +55,7 @@ static void complain(const struct settings *settings, const char *format, ...)
         dprintf(STDERR_FILENO, "cxe: run: %s\n", text);
         _exit(RUN_EXIT_FAILED);
     }
-    dprintf(STDERR_FILENO, "cxe: run: %s: memory of %s stays local\n", text, program_invocation_short_name);
+    report_local();
 }
 
 /* ---- settings ---- */
@@ -79,7 +82,7 @@ static bool read_settings(struct settings *settings)
         .timeout_ns = number(RUN_ENV_TIMEOUT, 0),
         .strict = number(RUN_ENV_STRICT, 0),
     };
-    return settings->name && settings->size_bytes;
+    return settings->name != NULL;
 }
 
 /* ---- the pool ---- */
@@ -92,16 +95,38 @@ struct pool {
     enum cxe_fault_mode mode;
 };
 
+/* Half of what is free: the other half is for what this program starts, and for what its forks change. */
+static int choose_size(struct cxe_connection *connection, uint64_t *bytes_out)
+{
+    struct cxe_server_info info;
+    uint64_t bytes;
+    int error = cxe_server_info(connection, &info);
+
+    if (error)
+        return error;
+    bytes = info.quota_bytes > info.used_bytes ? info.quota_bytes - info.used_bytes : 0;
+    if (bytes > info.pool_free_bytes)
+        bytes = info.pool_free_bytes;
+    bytes /= 2;
+    if (bytes > SIZE_BYTES_MAX)
+        bytes = SIZE_BYTES_MAX;
+    *bytes_out = bytes / CXE_PAGE_BYTES * CXE_PAGE_BYTES;
+    return *bytes_out ? 0 : -ENOSPC;
+}
+
 static int open_region(const struct settings *settings, struct pool *pool)
 {
+    uint64_t bytes = settings->size_bytes;
     uint32_t random;
+    int error = bytes ? 0 : choose_size(pool->connection, &bytes);
 
+    if (error)
+        return error;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return -EIO;
     snprintf(pool->region_name, sizeof(pool->region_name), "%.32s-%d-%08x", settings->name, (int)getpid(),
              random);
-    return cxe_region_create(pool->connection, pool->region_name, settings->size_bytes, CXE_REGION_EPHEMERAL,
-                             &pool->region);
+    return cxe_region_create(pool->connection, pool->region_name, bytes, CXE_REGION_EPHEMERAL, &pool->region);
 }
 
 static int map_region(const struct settings *settings, struct pool *pool)
@@ -176,8 +201,6 @@ static int trap_calls(void)
     if (!options.libc_end)
         return -ENOENT;
     error = signals_install();
-    if (!error)
-        error = stub_install();
     return error ? error : filter_install(&options);
 }
 
@@ -187,8 +210,16 @@ static void start(const struct settings *settings)
 {
     static struct pool pool;
     struct memory_options memory = {.threshold_bytes = settings->threshold_bytes, .strict = settings->strict};
-    int error = open_pool(settings, &pool);
+    int error;
 
+    /* The filter of a program that executed this one is in force already. */
+    error = stub_install();
+    if (error) {
+        complain(settings, "the address %#llx is taken: %s", STUB_ADDRESS, strerrordesc_np(-error));
+        return;
+    }
+    threads_defer();
+    error = open_pool(settings, &pool);
     if (error) {
         complain(settings, "%s", *cxe_last_error() ? cxe_last_error() : strerrordesc_np(-error));
         return;
@@ -204,8 +235,9 @@ static void start(const struct settings *settings)
             strerrordesc_np(-error));
         return;
     }
+    threads_start();
     memory.base = pool.address;
-    memory.bytes = settings->size_bytes;
+    memory.bytes = cxe_region_bytes(pool.region);
     fork_start();
     error = memory_start(&memory);
     if (error)

@@ -127,6 +127,14 @@ static int map_report(struct run_report **report_out)
     return 0;
 }
 
+void report_local(void)
+{
+    struct run_report *report = NULL;
+
+    if (map_report(&report) == 0)
+        fetch_add_relaxed(&report->local_processes, 1);
+}
+
 static struct run_process *claim(struct run_report *report, const char *region)
 {
     for (unsigned i = 0; i < RUN_PROCESSES_MAX; i++) {

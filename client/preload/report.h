@@ -8,6 +8,9 @@
  * Without such a page: nothing. -EBADF: it is none of ours; -ENOSPC: more processes than it has room for. */
 int report_start(struct cxe_connection *connection, const char *region, const void *mapping);
 
+/* This process could not have the pool. */
+void report_local(void);
+
 /* Writes the counters now. */
 void report_write(void);
 

@@ -7,10 +7,11 @@
 #include "cxe.h"
 
 /* The environment, besides that of cxe_connect. Sizes in bytes, times in nanoseconds, as plain numbers. */
-#define RUN_ENV_PROCESS "CXE_RUN_PROCESS" /* the first program's process id: it must have the pool, or end \
-                                           */
-#define RUN_ENV_NAME      "CXE_RUN_NAME"  /* what names of regions begin with */
-#define RUN_ENV_SIZE      "CXE_RUN_SIZE"
+#define RUN_ENV_PROCESS                                                                                   \
+    "CXE_RUN_PROCESS"                    /* the first program's process id: it must have the pool, or end \
+                                          */
+#define RUN_ENV_NAME      "CXE_RUN_NAME" /* what names of regions begin with */
+#define RUN_ENV_SIZE      "CXE_RUN_SIZE" /* 0: half of what is free */
 #define RUN_ENV_LOCAL     "CXE_RUN_LOCAL"
 #define RUN_ENV_THRESHOLD "CXE_RUN_THRESHOLD"
 #define RUN_ENV_MODE      "CXE_RUN_MODE" /* enum cxe_fault_mode */
@@ -46,6 +47,7 @@ struct run_process {
 /* Shared memory. */
 struct run_report {
     uint64_t magic;
+    uint64_t local_processes; /* that could not have the pool */
     struct run_process processes[RUN_PROCESSES_MAX];
 };
 

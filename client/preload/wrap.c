@@ -19,8 +19,8 @@
 #include <sys/timerfd.h>
 
 #include "fds.h"
-#include "forking.h"
 #include "stub.h"
+#include "threads.h"
 #include "wrap.h"
 
 /* libc's allocator under the names that nobody replaces. */
@@ -202,14 +202,10 @@ int __wrap_nanosleep(const struct timespec *time, struct timespec *rest)
 
 /* ---- threads ---- */
 
-/* libc asks the program's allocator for part of a thread, which after a fork is not at rest until the
- * handlers that the allocator registered have run. */
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*main)(void *),
                           void *argument)
 {
-    if (fork_defers_threads())
-        return fork_defer_thread(thread, attributes, main, argument);
-    return __real_pthread_create(thread, attributes, main, argument);
+    return threads_create(thread, attributes, main, argument);
 }
 
 /* ---- signals ---- */
