@@ -98,7 +98,7 @@ void lane_post(struct lane *lane, struct op *op)
     /* A queue's operations go into frames at once, since their operands are the caller's again when it
      * returns. */
     if (lane->batching && lane->posted_first == op && lane->link.up && !lane->broken)
-        lane_fill(lane, clock_now_ns());
+        lane_fill(lane);
 }
 
 void lane_finish_op(struct lane *lane, struct op *op)
@@ -222,7 +222,7 @@ static void repeat_overdue(struct lane *lane, uint64_t now_ns)
     uint64_t seq;
 
     while (lane->link.up && (seq = window_overdue(&lane->window, now_ns)) != 0)
-        lane_transmit(lane, lane_frame(lane, seq), now_ns);
+        lane_transmit(lane, lane_frame(lane, seq));
 }
 
 /* The peer does not speak our protocol: nothing that is in flight can be trusted to be anything. */
@@ -254,7 +254,7 @@ unsigned lane_progress(struct lane *lane)
     link_tick(lane, now_ns);
     if (lane->link.up) {
         repeat_overdue(lane, now_ns);
-        lane_fill(lane, now_ns);
+        lane_fill(lane);
     }
     return lane->completed;
 }
@@ -293,7 +293,7 @@ static void push(struct lane *lane)
     now_ns = clock_now_ns();
     link_tick(lane, now_ns);
     if (lane->link.up)
-        lane_fill(lane, now_ns);
+        lane_fill(lane);
 }
 
 /* Progresses until *done or the deadline. */

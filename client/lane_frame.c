@@ -49,6 +49,8 @@ static uint32_t room_for(const struct lane *lane, const struct frame *frame, con
     result_room = result_limit - frame->result_bytes;
     if (!counts_lines(op))
         return codec_result_bytes(op->opcode, op->line_count) <= result_room;
+    if (lines == 1) /* by far the most frequent: spare the divisions */
+        return info->operand_line_bytes <= room && info->result_line_bytes <= result_room;
     if (info->operand_line_bytes)
         lines = smaller(lines, room / info->operand_line_bytes);
     if (info->result_line_bytes)
@@ -145,11 +147,11 @@ static bool may_join(struct lane *lane, const struct frame *frame, const struct 
 }
 
 /* Everything before the fence is answered? Then it is over. */
-static bool pass_fence(struct lane *lane, uint64_t now_ns)
+static bool pass_fence(struct lane *lane)
 {
     struct op *fence = lane->posted_first;
 
-    lane_flush(lane, now_ns); /* what is still building afterwards is empty */
+    lane_flush(lane); /* what is still building afterwards is empty */
     if (lane->window.in_flight > (lane->building != 0) || lane->rests > 0)
         return false;
     pop_posted(lane);
@@ -159,7 +161,7 @@ static bool pass_fence(struct lane *lane, uint64_t now_ns)
 }
 
 /* Puts as much of the first posted operation into the frame as fits. False: it has to wait. */
-static bool issue_first(struct lane *lane, uint64_t now_ns)
+static bool issue_first(struct lane *lane)
 {
     struct op *op = lane->posted_first;
     struct frame *frame = building(lane);
@@ -170,11 +172,11 @@ static bool issue_first(struct lane *lane, uint64_t now_ns)
     lines = room_for(lane, frame, op);
     if (lines == 0) {
         CHECK(frame->op_count > 0); /* every operation fits an empty frame: limits.h */
-        lane_flush(lane, now_ns);
+        lane_flush(lane);
         return true;
     }
     if (!may_join(lane, frame, op, lines)) {
-        lane_flush(lane, now_ns);
+        lane_flush(lane);
         return false;
     }
     append(frame, op, lines);
@@ -184,7 +186,7 @@ static bool issue_first(struct lane *lane, uint64_t now_ns)
 }
 
 /* What answered requests left undone goes first, under a new number. */
-static void number_rests(struct lane *lane, uint64_t now_ns)
+static void number_rests(struct lane *lane)
 {
     for (unsigned i = 0; lane->rests > 0 && i < SESSION_SLOTS; i++) {
         struct frame *frame = lane->frames[i], *displaced;
@@ -205,33 +207,33 @@ static void number_rests(struct lane *lane, uint64_t now_ns)
         lane->rests--;
         if (lane->order)
             order_barrier(lane->order, seq);
-        lane_transmit(lane, frame, now_ns);
+        lane_transmit(lane, frame);
     }
 }
 
-void lane_fill(struct lane *lane, uint64_t now_ns)
+void lane_fill(struct lane *lane)
 {
     if (lane->rests > 0) {
-        lane_flush(lane, now_ns); /* it has a lower number than the rests will get */
-        number_rests(lane, now_ns);
+        lane_flush(lane); /* it has a lower number than the rests will get */
+        number_rests(lane);
         if (lane->rests > 0)
             return;
     }
     while (lane->posted_first) {
         if (lane->posted_first->opcode == OP_FENCE) {
-            if (!pass_fence(lane, now_ns))
+            if (!pass_fence(lane))
                 return;
-        } else if (!issue_first(lane, now_ns)) {
+        } else if (!issue_first(lane)) {
             return;
         }
     }
     if (!lane->batching || lane->window.in_flight <= BATCH_FRAMES)
-        lane_flush(lane, now_ns);
+        lane_flush(lane);
 }
 
 /* ---- sending ---- */
 
-void lane_flush(struct lane *lane, uint64_t now_ns)
+void lane_flush(struct lane *lane)
 {
     struct frame *frame;
 
@@ -241,7 +243,7 @@ void lane_flush(struct lane *lane, uint64_t now_ns)
     if (frame->op_count == 0)
         return; /* it keeps its number for the next operation */
     lane->building = 0;
-    lane_transmit(lane, frame, now_ns);
+    lane_transmit(lane, frame);
 }
 
 static void write_header(struct frame *frame)
@@ -255,8 +257,9 @@ static void write_header(struct frame *frame)
     memcpy(frame->body, &header, sizeof(header));
 }
 
-void lane_transmit(struct lane *lane, struct frame *frame, uint64_t now_ns)
+void lane_transmit(struct lane *lane, struct frame *frame)
 {
+    uint64_t now_ns = clock_now_ns(); /* when it leaves: the round trip is measured from here */
     struct link *link = &lane->link;
     uint64_t counter;
     int frame_bytes;
@@ -311,15 +314,24 @@ static bool answer_fits(const struct frame *frame, const struct body_header *hea
     return value_bytes == expected;
 }
 
+/* A single line is worth its own copy: no call, no loop. */
+static void copy_result(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    if (bytes == LINE_BYTES)
+        memcpy(to, from, LINE_BYTES);
+    else if (bytes > 0)
+        memcpy(to, from, bytes);
+}
+
 /* Hands the values of the operations done to their owners. */
 static void deliver(struct lane *lane, struct frame *frame, unsigned done, const uint8_t *values)
 {
     for (unsigned i = 0; i < done; i++) {
         struct part *part = &frame->parts[i];
 
-        if (part->op && part->result_bytes)
-            memcpy((uint8_t *)part->op->result + (size_t)part->first_line * LINE_BYTES, values,
-                   part->result_bytes);
+        if (part->op)
+            copy_result((uint8_t *)part->op->result + (size_t)part->first_line * LINE_BYTES, values,
+                        part->result_bytes);
         values += part->result_bytes;
         end_part(lane, part, 0, true);
     }

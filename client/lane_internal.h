@@ -116,11 +116,11 @@ bool lane_valid(const struct lane *lane);
 /* ---- lane_frame.c ---- */
 
 /* Moves posted operations into frames as far as the window allows; sends the full ones. */
-void lane_fill(struct lane *lane, uint64_t now_ns);
+void lane_fill(struct lane *lane);
 /* Sends the frame being filled, if any. */
-void lane_flush(struct lane *lane, uint64_t now_ns);
+void lane_flush(struct lane *lane);
 /* Sends a request, the first time or again. */
-void lane_transmit(struct lane *lane, struct frame *frame, uint64_t now_ns);
+void lane_transmit(struct lane *lane, struct frame *frame);
 /* Takes the body of a RESPONSE. */
 void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns);
 /* Ends all parts of a frame with `result`; the frame is then empty. */

@@ -31,7 +31,7 @@ static uint8_t cipher_mask(const struct lane *lane)
 {
     if (!lane->connection->encrypted)
         return 1u << RECORD_CIPHER_PLAIN;
-    return record_ciphers_available() & (uint8_t)~(1u << RECORD_CIPHER_PLAIN);
+    return record_ciphers_available() & (uint8_t) ~(1u << RECORD_CIPHER_PLAIN);
 }
 
 void link_note_send(struct lane *lane, int error)
@@ -150,7 +150,7 @@ static unsigned sort_survivors(struct lane *lane, struct frame *sorted[SESSION_S
 }
 
 /* Gives the survivors new numbers, from 1, and sends them. */
-static void move_requests(struct lane *lane, uint64_t now_ns)
+static void move_requests(struct lane *lane)
 {
     struct frame *sorted[SESSION_SLOTS];
     unsigned survivors = sort_survivors(lane, sorted);
@@ -171,7 +171,7 @@ static void move_requests(struct lane *lane, uint64_t now_ns)
     for (unsigned i = 0; i < survivors; i++)
         sorted[i]->seq = window_take(&lane->window);
     for (unsigned i = 0; i < survivors; i++)
-        lane_transmit(lane, sorted[i], now_ns);
+        lane_transmit(lane, sorted[i]);
 }
 
 static uint32_t smaller(uint32_t a, uint32_t b)
@@ -196,14 +196,14 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, struct
     link->state = LINK_IDLE;
     link->up = true;
     lane->frame_bytes = smaller(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
-    move_requests(lane, now_ns);
+    move_requests(lane);
 }
 
-static void repeat_all(struct lane *lane, uint64_t now_ns)
+static void repeat_all(struct lane *lane)
 {
     for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
         if (window_in_flight(&lane->window, seq) && was_sent(lane, lane_frame(lane, seq)))
-            lane_transmit(lane, lane_frame(lane, seq), now_ns);
+            lane_transmit(lane, lane_frame(lane, seq));
 }
 
 static void take_resp(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
@@ -226,7 +226,7 @@ static void take_resp(struct lane *lane, const uint8_t *frame, size_t frame_byte
         link->new_keys = keys;
         link->trial_until_ns = now_ns + LINK_TRIAL_NS;
         link->state = LINK_TRIAL;
-        repeat_all(lane, now_ns);
+        repeat_all(lane);
         return;
     }
     adopt(lane, &grant, &keys, now_ns);
@@ -290,7 +290,7 @@ static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
     lane->endpoint = endpoint;
     lane->endpoint_lost = false;
     if (lane->link.up)
-        repeat_all(lane, now_ns);
+        repeat_all(lane);
 }
 
 void link_tick(struct lane *lane, uint64_t now_ns)

@@ -23,10 +23,16 @@ struct entry {
     void *context;
     void *old_out;  /* atomics: where the old value goes, */
     unsigned width; /* and how much of it */
-    struct wire_word words[2];
-    struct wire_word old;
-    uint64_t mask;
-    uint8_t line[LINE_BYTES];
+    union {
+        struct {
+            struct wire_word words[2];
+            struct wire_word old;
+        };
+        struct {
+            uint8_t line[LINE_BYTES];
+            uint64_t mask;
+        };
+    };
     bool silent; /* a fence: no completion */
     struct entry *next;
 };
@@ -274,7 +280,7 @@ int cxe_queue_fence(struct cxe_queue *queue)
 int cxe_queue_flush(struct cxe_queue *queue)
 {
     if (queue->lane->link.up)
-        lane_flush(queue->lane, clock_now_ns());
+        lane_flush(queue->lane);
     return 0;
 }
 

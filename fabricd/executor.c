@@ -105,6 +105,22 @@ static unsigned decode_batch(const struct region_caller *caller, const uint8_t *
     return count;
 }
 
+static void note_done(struct execution *out, const struct op_view *op)
+{
+    unsigned flags = op_infos[op->opcode].flags;
+
+    if (op->opcode == OP_MEM_RD)
+        out->read_lines += op->line_count;
+    else if (flags & OP_LINES)
+        out->written_lines += op->line_count;
+    else if (flags & OP_ATOMIC)
+        out->atomics++;
+    else
+        out->controls++;
+    out->result_bytes += op->result_bytes;
+    out->done++;
+}
+
 void executor_run(struct executor *executor, unsigned worker, uint16_t tenant, const uint8_t *body,
                   size_t body_bytes, uint8_t *values_out, struct execution *out)
 {
@@ -127,8 +143,7 @@ void executor_run(struct executor *executor, unsigned worker, uint16_t tenant, c
                 out->status = (uint8_t)status_of_errno(error);
                 return;
             }
-            out->result_bytes += ops[i].result_bytes;
-            out->done++;
+            note_done(out, &ops[i]);
         }
     }
 }

@@ -32,6 +32,8 @@ struct execution {
     uint16_t done;         /* operations done: all of them, or those before the one that failed */
     uint8_t status;        /* enum wire_status of operation number `done`; STATUS_OK if all were done */
     uint32_t result_bytes; /* bytes of values the done ones left in values_out */
+    /* What the done ones were, for the counters. */
+    uint32_t read_lines, written_lines, atomics, controls;
 };
 
 /* The pool, the regions and the quiescence are borrowed and must outlive the executor. -ENOMEM. */

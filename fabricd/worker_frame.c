@@ -75,30 +75,15 @@ static enum dev_load dev_load(const struct worker *worker)
     return worker->burst < 48 ? DEV_LOAD_MODERATE : DEV_LOAD_SEVERE;
 }
 
-static void count_operations(struct worker *worker, const uint8_t *body, size_t body_bytes, unsigned done)
+static void count_execution(struct worker *worker, const struct execution *execution)
 {
-    const uint8_t *at = body + sizeof(struct body_header), *end = body + body_bytes;
-    uint64_t read_lines = 0, written_lines = 0, atomics = 0, control = 0;
-
-    for (unsigned i = 0; i < done; i++) {
-        struct op_view op;
-
-        if (codec_read_op(&at, end, &op) < 0)
-            break;
-        if (op.opcode == OP_MEM_RD)
-            read_lines += op.line_count;
-        else if (op_infos[op.opcode].flags & OP_LINES)
-            written_lines += op.line_count;
-        else if (op_infos[op.opcode].flags & OP_ATOMIC)
-            atomics++;
-        else
-            control++;
-    }
-    COUNT(worker, operations, done);
-    COUNT(worker, read_lines, read_lines);
-    COUNT(worker, written_lines, written_lines);
-    COUNT(worker, atomics, atomics);
-    COUNT(worker, control_operations, control);
+    COUNT(worker, requests, 1);
+    COUNT(worker, failed_requests, execution->status != STATUS_OK);
+    COUNT(worker, operations, execution->done);
+    COUNT(worker, read_lines, execution->read_lines);
+    COUNT(worker, written_lines, execution->written_lines);
+    COUNT(worker, atomics, execution->atomics);
+    COUNT(worker, control_operations, execution->controls);
 }
 
 static void respond(struct worker *worker, struct session *session, const struct execution *execution,
@@ -130,10 +115,7 @@ static void execute(struct worker *worker, struct session *session, const uint8_
                  mutates ? (uint16_t)execution.result_bytes : 0);
     respond(worker, session, &execution, seq, counter, now_ns);
     session->requests++;
-    COUNT(worker, requests, 1);
-    if (execution.status != STATUS_OK)
-        COUNT(worker, failed_requests, 1);
-    count_operations(worker, body, body_bytes, execution.done);
+    count_execution(worker, &execution);
 }
 
 static void remember(struct worker *worker, struct session *session, uint64_t seq, uint64_t counter,

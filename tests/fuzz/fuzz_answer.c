@@ -69,7 +69,7 @@ static void post_operations(struct lane *lane, uint8_t kinds, struct op *ops,
         };
         lane_post(lane, &ops[i]);
     }
-    lane_fill(lane, 1);
+    lane_fill(lane);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             body_bytes = size;
         if (codec_check_body(data, body_bytes) == 0 && data[0] == BODY_RESPONSE)
             lane_answer(lane, data, body_bytes, 2);
-        lane_fill(lane, 3);
+        lane_fill(lane);
         CHECK(lane_valid(lane));
         data += body_bytes;
         size -= body_bytes;
