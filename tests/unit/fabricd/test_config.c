@@ -434,3 +434,64 @@ Test(config, survives_any_one_byte_changed)
                 cr_assert_neq(problem.text[0], '\0');
         }
 }
+
+/* ---- the manual and the examples ---- */
+
+/* The root of the source tree, from where this file lies. */
+static char *source_path(const char *name)
+{
+    char *path = malloc(strlen(__FILE__) + strlen(name) + 1), *end;
+
+    strcpy(path, __FILE__);
+    end = strstr(path, "tests/unit/fabricd/");
+    cr_assert_not_null(end);
+    strcpy(end, name);
+    return path;
+}
+
+static char *read_source(const char *name)
+{
+    char *path = source_path(name), *text = calloc(1, 1 << 18);
+    FILE *file = fopen(path, "r");
+
+    cr_assert_not_null(file, "%s", path);
+    cr_assert_lt(fread(text, 1, (1 << 18) - 1, file), (1 << 18) - 1);
+    fclose(file);
+    free(path);
+    return text;
+}
+
+static void expect_row(const char *manual, const char *format, const char *key)
+{
+    char row[96];
+
+    snprintf(row, sizeof(row), "\n| `%s", format);
+    snprintf(row + strlen(row), sizeof(row) - strlen(row), "%s` |", key);
+    cr_expect(strstr(manual, row) != NULL, "docs/OPERATIONS.md has no row for %s%s", format, key);
+}
+
+Test(config, the_manual_has_a_row_for_every_key)
+{
+    char *manual = read_source("docs/OPERATIONS.md");
+
+    for (unsigned i = 0; i < config_key_count; i++)
+        expect_row(manual, "", config_keys[i].path);
+    for (unsigned i = 0; i < config_tenant_key_count; i++)
+        expect_row(manual, "tenants[].", config_tenant_keys[i].name);
+    free(manual);
+}
+
+Test(config, the_examples_are_right)
+{
+    static const char *const names[] = {"configs/fabricd.yaml", "configs/network.yaml"};
+
+    for (unsigned i = 0; i < 2; i++) {
+        char *path = source_path(names[i]);
+        struct config_problem problem = {""};
+        struct config *config = NULL;
+
+        cr_expect_eq(config_load(path, NULL, 0, &config, &problem), 0, "%s", problem.text);
+        config_free(config);
+        free(path);
+    }
+}

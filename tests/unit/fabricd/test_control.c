@@ -230,6 +230,29 @@ Test(control, metrics_are_well_formed)
     free(answer);
 }
 
+/* Every series that is served has a row in the manual. */
+Test(control, the_manual_has_a_row_for_every_metric)
+{
+    char manual_path[512], row[100], series[80], *answer, *line, *rest, *manual = calloc(1, 1 << 18);
+    FILE *file;
+
+    snprintf(manual_path, sizeof(manual_path), "%.*sdocs/OPERATIONS.md",
+             (int)(strstr(__FILE__, "tests/unit/fabricd/") - __FILE__), __FILE__);
+    file = fopen(manual_path, "r");
+    cr_assert_not_null(file, "%s", manual_path);
+    cr_assert_gt(fread(manual, 1, (1 << 18) - 1, file), 0);
+    fclose(file);
+    open_good(NULL);
+    answer = rest = ask("GET /metrics");
+    while ((line = strsep(&rest, "\n")))
+        if (sscanf(line, "# TYPE %79s", series) == 1) {
+            snprintf(row, sizeof(row), "\n| `%s` |", series);
+            cr_expect(strstr(manual, row) != NULL, "docs/OPERATIONS.md has no row for %s", series);
+        }
+    free(answer);
+    free(manual);
+}
+
 Test(control, status_is_json)
 {
     json_t *status, *pool_object;
