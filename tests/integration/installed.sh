@@ -4,7 +4,8 @@
 
 cmake --install "$build" --prefix "$work/usr" >/dev/null
 for file in bin/fabricd bin/cxe lib/libcxe.so lib/libcxe.so.0 lib/libcxe-preload.so include/cxe.h \
-    lib/pkgconfig/cxe.pc lib/cmake/cxe/cxe-config.cmake; do
+    lib/pkgconfig/cxe.pc lib/cmake/cxe/cxe-config.cmake share/man/man1/cxe.1 share/man/man8/fabricd.8 \
+    share/doc/cxe/examples/fabricd.yaml; do
     [ -e "$work/usr/$file" ] || fail "$file is not installed"
 done
 
