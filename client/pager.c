@@ -169,13 +169,22 @@ void pager_enter(struct pager *pager)
         gate_wait_open(&pager->gate);
 }
 
+bool pager_write_enter_try(struct pager *pager)
+{
+    return gate_enter_try(&pager->write_gate);
+}
+
+void pager_write_wait(struct pager *pager)
+{
+    pager_leave(pager);
+    gate_wait_open(&pager->write_gate);
+    pager_enter(pager);
+}
+
 void pager_write_enter(struct pager *pager)
 {
-    while (!gate_enter_try(&pager->write_gate)) {
-        pager_leave(pager);
-        gate_wait_open(&pager->write_gate);
-        pager_enter(pager);
-    }
+    while (!pager_write_enter_try(pager))
+        pager_write_wait(pager);
 }
 
 void gate_close(uint32_t *gate)
@@ -458,16 +467,16 @@ static struct pager *pager_new(struct cxe_region *region, const struct cxe_map_o
 
 static int open_locked(struct pager *pager, const struct cxe_map_options *options, bool zero_fill)
 {
-    int rc = arena_open(pager, zero_fill);
+    int rc = range_open(pager, options->address); /* first: our own memory must not take the place */
 
     if (rc)
         return rc;
-    rc = range_open(pager, options->address);
-    if (rc)
-        goto free_arena;
-    rc = kernel_open(pager);
+    rc = arena_open(pager, zero_fill);
     if (rc)
         goto unmap_range;
+    rc = kernel_open(pager);
+    if (rc)
+        goto close_kernel;
     table_add(pager);
     rc = thread_start(pager);
     if (rc)
@@ -476,11 +485,11 @@ static int open_locked(struct pager *pager, const struct cxe_map_options *option
 
 remove_from_table:
     pager_table_remove(pager);
-unmap_range:
-    munmap(pager->base, pager->bytes); /* before the last uffd closes: never zeros, not for a moment */
+close_kernel:
     kernel_close(pager);
-free_arena:
     munmap(pager->arena, pager->arena_bytes);
+unmap_range:
+    munmap(pager->base, pager->bytes); /* nobody has its address yet */
     return rc;
 }
 

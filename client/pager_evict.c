@@ -210,18 +210,30 @@ static int write_out(struct pager *pager, struct batch *batch, uint64_t deadline
     return rc < 0 ? rc : (int)(batch->dirty_count - kept);
 }
 
-int evict_batch(struct pager *pager, enum evict_how how, uint64_t deadline_ns)
+static int drop_clean(struct pager *pager, struct batch *batch)
+{
+    take_batch(pager, batch);
+    put_back_dirty(pager, batch);
+    return (int)batch->clean_count;
+}
+
+int evict_batch(struct pager *pager, uint64_t deadline_ns)
 {
     struct batch batch;
+    int rc = 0;
 
-    take_batch(pager, &batch);
-    if (!batch.dirty_count)
-        return (int)batch.clean_count;
-    if (how == EVICT_CLEAN || batch.clean_count > BATCH_PAGES / 4) {
-        put_back_dirty(pager, &batch);
-        return (int)batch.clean_count;
+    if (!pager_write_enter_try(pager)) {
+        rc = drop_clean(pager, &batch);
+        if (!rc)
+            pager_write_wait(pager);
+        return rc;
     }
-    int rc = write_out(pager, &batch, deadline_ns);
+    take_batch(pager, &batch);
+    if (batch.clean_count > BATCH_PAGES / 4)
+        put_back_dirty(pager, &batch);
+    else if (batch.dirty_count)
+        rc = write_out(pager, &batch, deadline_ns);
+    pager_write_leave(pager);
     return rc < 0 && !batch.clean_count ? rc : (int)batch.clean_count + (rc > 0 ? rc : 0);
 }
 
@@ -231,8 +243,7 @@ void evict_ahead(struct pager *pager)
 
     if (load_relaxed(&pager->free_pages) >= (int32_t)pager->low_pages)
         return;
-    take_batch(pager, &batch);
-    put_back_dirty(pager, &batch);
+    drop_clean(pager, &batch);
     if (batch.dirty_count > batch.clean_count)
         thread_call_cleaner(pager);
 }
@@ -244,7 +255,7 @@ int evict_reserve(struct pager *pager, uint64_t deadline_ns)
     unsigned tries = 0;
 
     while (!evict_reserve_try(pager, 0)) {
-        int rc = evict_batch(pager, EVICT_ANY, deadline_ns);
+        int rc = evict_batch(pager, deadline_ns);
 
         if (rc > 0)
             continue;

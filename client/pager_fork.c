@@ -46,7 +46,7 @@ static void spare_room(struct pager *pager)
 {
     for (unsigned tries = 0; tries < 16 && load_relaxed(&pager->free_pages) < (int32_t)pager->low_pages;
          tries++)
-        if (evict_batch(pager, EVICT_ANY, clock_now_ns() + FAIL_FAST_NS) <= 0)
+        if (evict_batch(pager, clock_now_ns() + FAIL_FAST_NS) <= 0)
             return;
 }
 

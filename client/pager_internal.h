@@ -330,8 +330,10 @@ static inline void pager_leave(struct pager *pager)
     fetch_sub_acq_rel(&pager->gate, 1u);
 }
 /* Write-backs stop before everything else does: while the region is being cloned, pages may still come in,
- * but none may reach the server, or the clone would lack it. Who may not go on steps outside the first gate
- * to wait, so he must hold nothing. */
+ * but none may reach the server, or the clone would lack it. Who may not go on waits outside the first gate,
+ * so he must hold nothing, not even entries taken from a queue. */
+bool pager_write_enter_try(struct pager *pager);
+void pager_write_wait(struct pager *pager);
 void pager_write_enter(struct pager *pager);
 static inline void pager_write_leave(struct pager *pager)
 {
@@ -380,10 +382,9 @@ bool evict_is_ghost(const struct pager *pager, uint64_t word);
  * no lane, so it runs while a fetch is under way. */
 void evict_ahead(struct pager *pager);
 
-enum evict_how { EVICT_CLEAN, EVICT_ANY };
-/* Looks at one batch from the head of the queues. Returns pages freed, or what went wrong with a write-back.
- */
-int evict_batch(struct pager *pager, enum evict_how how, uint64_t deadline_ns);
+/* Makes room from one batch at the head of the queues, with write-backs if need be. Not with a lane held.
+ * Returns pages freed, or what went wrong with a write-back. */
+int evict_batch(struct pager *pager, uint64_t deadline_ns);
 /* Drops pages that are DROPPING (ascending) and frees their room. */
 void evict_drop(struct pager *pager, const uint32_t *pages, uint32_t count);
 void pages_sort(uint32_t *pages, uint32_t count);

@@ -36,7 +36,7 @@ static bool make_room(struct pager *pager)
 
     while (fine && wants_room(pager) && !load_relaxed(&pager->stopping)) {
         pager_enter(pager);
-        int rc = evict_batch(pager, EVICT_ANY, pager_deadline_ns(pager, clock_now_ns()));
+        int rc = evict_batch(pager, pager_deadline_ns(pager, clock_now_ns()));
         pager_leave(pager);
         fine = rc >= 0;
         if (rc <= 0)

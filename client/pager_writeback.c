@@ -259,12 +259,10 @@ static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum write
 int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum writeback_goal goal,
                   uint64_t deadline_ns, struct writeback_result *result_out)
 {
-    struct writeback *wb;
+    struct writeback *wb = writeback_take(pager);
     int rc = 0;
 
     *result_out = (struct writeback_result){0};
-    pager_write_enter(pager);
-    wb = writeback_take(pager);
     claim_all(pager, wb, pages, n, goal);
     for (uint32_t i = 0; i < wb->count; i++)
         result_out->claimed |= 1u << wb->index[i];
@@ -275,7 +273,6 @@ int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum w
         result_out->dropped = settle_all(pager, wb, goal);
     }
     spin_unlock(&wb->taken);
-    pager_write_leave(pager);
     return rc;
 }
 
@@ -312,9 +309,10 @@ static int flush(struct pager *pager, uint32_t *pages, uint32_t n)
     while (n) {
         struct writeback_result result;
         uint32_t left = 0;
+        pager_write_enter(pager);
         int rc =
             writeback_run(pager, pages, n, WRITEBACK_KEEP, pager_deadline_ns(pager, clock_now_ns()), &result);
-
+        pager_write_leave(pager);
         if (rc)
             return rc;
         for (uint32_t i = 0; i < n; i++)

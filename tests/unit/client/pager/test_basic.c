@@ -9,10 +9,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
-#include "fake_lane.h"
-#include "pager.h"
-
-#define MIB (1ull << 20)
+#include "fixture.h"
 
 static uint64_t random_state;
 static uint32_t next_random(void)
@@ -30,43 +27,10 @@ static uint64_t take_seed(void)
     return random_state = seed;
 }
 
-static uint8_t *map(struct cxe_region *region, uint64_t local_bytes, struct cxe_map_options options)
-{
-    void *address = NULL;
-
-    options.local_bytes = local_bytes;
-    int rc = cxe_map(region, &options, &address);
-    cr_assert_eq(rc, 0, "%s", cxe_last_error());
-    return address;
-}
-
-static void check_valid(void *address)
-{
-    const char *broken = pager_valid(pager_find(address));
-
-    cr_assert_null(broken, "%s", broken);
-}
-
-static void finish(struct cxe_region *region, void *address)
-{
-    int rc = cxe_unmap(address);
-
-    cr_assert_eq(rc, 0, "%s", cxe_last_error());
-    fake_stop(region);
-}
-
-static struct cxe_map_info info_of(void *address)
-{
-    struct cxe_map_info info;
-
-    cr_assert_eq(cxe_map_info(address, &info), 0);
-    return info;
-}
-
 static void read_all(struct cxe_map_options options)
 {
     struct cxe_region *region = fake_start(4 * MIB);
-    uint8_t *memory = map(region, CXE_LOCAL_BYTES_MIN, options);
+    uint8_t *memory = map_region(region, CXE_LOCAL_BYTES_MIN, options);
 
     for (uint64_t i = 0; i < 4 * MIB; i += 509)
         cr_assert_eq(load_relaxed(&memory[i]), fake_byte(i), "byte %llu", (unsigned long long)i);
@@ -97,7 +61,7 @@ static void against_shadow(uint64_t bytes, uint64_t local_bytes, unsigned steps,
                            struct cxe_map_options options)
 {
     struct cxe_region *region = fake_start(bytes);
-    uint8_t *memory = map(region, local_bytes, options);
+    uint8_t *memory = map_region(region, local_bytes, options);
     uint8_t *shadow = malloc(bytes);
 
     take_seed();
@@ -151,7 +115,7 @@ Test(basic, random_stores_in_thread_mode)
 Test(basic, a_write_miss_is_one_fault)
 {
     struct cxe_region *region = fake_start(MIB);
-    uint8_t *memory = map(region, MIB, (struct cxe_map_options){0});
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
 
     memory[5 * 4096] = 1;
     cr_assert_eq(info_of(memory).faults, 1);
@@ -166,7 +130,7 @@ Test(basic, a_write_miss_is_one_fault)
 Test(basic, only_changed_lines_are_sent)
 {
     struct cxe_region *region = fake_start(MIB);
-    uint8_t *memory = map(region, MIB, (struct cxe_map_options){0});
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
 
     memory[0] ^= 1;      /* line 0 */
     memory[64 * 7] ^= 1; /* lines 7 and 8: one operation */
@@ -189,7 +153,7 @@ Test(basic, only_changed_lines_are_sent)
 Test(basic, an_unknown_outcome_is_sent_again)
 {
     struct cxe_region *region = fake_start(MIB);
-    uint8_t *memory = map(region, MIB, (struct cxe_map_options){.gone_policy = CXE_GONE_FAIL_FAST});
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){.gone_policy = CXE_GONE_FAIL_FAST});
 
     memory[100] = 0;
     fake->write_error = -CXE_EUNKNOWN;
@@ -232,7 +196,7 @@ static void store_meanwhile(const struct op *op)
 Test(basic, a_store_during_write_back_is_not_lost)
 {
     struct cxe_region *region = fake_start(MIB);
-    uint8_t *memory = map(region, MIB, (struct cxe_map_options){0});
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
 
     victim = memory + 3 * 4096 + 10;
     *victim = 0;
@@ -280,7 +244,7 @@ static void many_threads(struct cxe_map_options options, uint64_t delay_ns)
 
     fake->delay_ns = delay_ns;
     many_bytes = 2 * MIB;
-    many_memory = map(region, CXE_LOCAL_BYTES_MIN, options);
+    many_memory = map_region(region, CXE_LOCAL_BYTES_MIN, options);
     for (uintptr_t i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, hammer, (void *)i);
     for (unsigned i = 0; i < THREADS; i++)
@@ -324,7 +288,7 @@ static void *touch(void *address)
 Test(basic, threads_on_one_page_fetch_it_once)
 {
     struct cxe_region *region = fake_start(MIB);
-    uint8_t *memory = map(region, MIB, (struct cxe_map_options){0});
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
     pthread_t threads[THREADS];
 
     fake->delay_ns = 20000000;

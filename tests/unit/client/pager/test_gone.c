@@ -1,0 +1,202 @@
+/* test_gone.c - the server does not answer, or says no: what each policy does, and that nothing is lost */
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "fixture.h"
+
+static const struct cxe_map_options deadline = {.gone_policy = CXE_GONE_DEADLINE,
+                                                .gone_deadline_ns = 50 * NS_PER_MS};
+
+static void *come_back(void *unused)
+{
+    usleep(100000);
+    store_relaxed(&fake->gone, 0u);
+    return unused;
+}
+
+Test(gone, wait_waits_until_the_server_is_back)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
+    pthread_t thread;
+
+    fake->gone = 1;
+    pthread_create(&thread, NULL, come_back, NULL);
+    cr_assert_eq(memory[PAGE], fake_byte(PAGE));
+    pthread_join(thread, NULL);
+    cr_assert_eq(info_of(memory).poisoned_pages, 0);
+    finish(region, memory);
+}
+
+static void poisons_at_the_deadline(enum cxe_fault_mode mode)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct cxe_map_options options = deadline;
+    int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY), pipes[2];
+
+    options.fault_mode = mode;
+    uint8_t *memory = map_region(region, MIB, options);
+    cr_assert_eq(pipe(pipes), 0);
+    fake->gone = 1;
+    uint64_t start_ns = clock_now_ns();
+    cr_assert_not(can_read(memory + PAGE));
+    cr_assert_geq(clock_now_ns() - start_ns, 50 * NS_PER_MS);
+    cr_assert_eq(info_of(memory).poisoned_pages, 1);
+    start_ns = clock_now_ns();
+    cr_assert_not(can_read(memory + PAGE + 8), "poisoned stays poisoned, at once");
+    cr_assert_lt(clock_now_ns() - start_ns, 40 * NS_PER_MS);
+    cr_assert_lt(write(pipes[1], memory + PAGE, 1), 0, "a system call fails, with EFAULT or EHWPOISON");
+    cr_assert_lt(read(zero, memory + PAGE, 1), 0);
+    check_valid(memory);
+
+    /* The server is back: other pages come, this one when it is asked for anew. */
+    fake->gone = 0;
+    cr_assert(can_read(memory + 2 * PAGE));
+    cr_assert_not(can_read(memory + PAGE));
+    cr_assert_eq(cxe_advise(memory + PAGE, PAGE, CXE_ADVICE_REFRESH), 0);
+    cr_assert(can_read(memory + PAGE));
+    cr_assert_eq(memory[PAGE], fake_byte(PAGE));
+    check_valid(memory);
+    close(zero);
+    close(null);
+    close(pipes[0]);
+    close(pipes[1]);
+    finish(region, memory);
+}
+
+Test(gone, a_deadline_poisons_inline)
+{
+    poisons_at_the_deadline(CXE_FAULT_INLINE);
+}
+
+Test(gone, a_deadline_poisons_in_thread_mode)
+{
+    poisons_at_the_deadline(CXE_FAULT_THREAD);
+}
+
+Test(gone, fail_fast_fails_at_the_first_error)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){.gone_policy = CXE_GONE_FAIL_FAST});
+
+    fake->read_error = -ECONNREFUSED;
+    cr_assert_not(can_read(memory));
+    fake->read_error = 0;
+    fake->gone = 1;
+    uint64_t start_ns = clock_now_ns();
+    cr_assert_not(can_write(memory + PAGE, 1));
+    cr_assert_lt(clock_now_ns() - start_ns, NS_PER_S);
+    fake->gone = 0;
+    check_valid(memory);
+    finish(region, memory);
+}
+
+/* Whatever the policy: a region that is deleted does not come back. */
+Test(gone, a_deleted_region_poisons)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
+
+    fake->read_error = -ESTALE;
+    cr_assert_not(can_read(memory + 5 * PAGE));
+    fake->read_error = -EHWPOISON;
+    cr_assert_not(can_read(memory + 6 * PAGE));
+    cr_assert_eq(info_of(memory).poisoned_pages, 2);
+    fake->read_error = 0;
+    finish(region, memory);
+}
+
+/* Dirty pages exist nowhere else: they stay, a sync says what is wrong, and unmap refuses. */
+Test(gone, dirty_pages_are_kept)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, deadline);
+
+    for (unsigned i = 0; i < 100; i++)
+        memory[i * PAGE] = 0;
+    fake->gone = 1;
+    cr_assert_eq(cxe_sync(memory, MIB), -ETIMEDOUT);
+    cr_assert(strstr(cxe_last_error(), "cannot be written back"));
+    cr_assert_eq(cxe_unmap(memory), -ETIMEDOUT);
+    for (unsigned i = 0; i < 100; i++)
+        cr_assert_eq(memory[i * PAGE], 0);
+    memory[0] = 9;
+    fake->gone = 0;
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    cr_assert_eq(fake_memory(region)[0], 9);
+    for (unsigned i = 1; i < 100; i++)
+        cr_assert_eq(fake_memory(region)[i * PAGE], 0);
+    finish(region, memory);
+}
+
+/* With the cache full of pages that cannot be written back, the access that needs room fails; not the data.
+ */
+static void full_of_dirty_pages(uint32_t flags)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct cxe_map_options options = deadline;
+    unsigned n = 0;
+
+    options.flags = flags;
+    uint8_t *memory = map_region(region, CXE_LOCAL_BYTES_MIN, options);
+    fake->write_error = -ETIMEDOUT;
+    while (n < 256 && can_write(memory + n * PAGE, 0))
+        n++;
+    cr_assert(n >= 40 && n < 64, "%u", n);
+    for (unsigned i = 0; i < n; i++)
+        cr_assert_eq(memory[i * PAGE], 0);
+    fake->write_error = 0;
+    cr_assert(can_write(memory + 100 * PAGE, 0));
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    for (unsigned i = 0; i < n; i++)
+        cr_assert_eq(fake_memory(region)[i * PAGE], 0);
+    finish(region, memory);
+}
+
+Test(gone, a_full_cache_fails_the_access)
+{
+    full_of_dirty_pages(0);
+}
+
+Test(gone, a_full_cache_fails_the_access_without_a_cleaner)
+{
+    full_of_dirty_pages(CXE_MAP_NO_CLEANER);
+}
+
+/* Random failures of every kind, and the memory is right in the end. */
+Test(gone, flaky_server)
+{
+    static const int errors[] = {0, 0, 0, -ETIMEDOUT, -CXE_EUNKNOWN, -ECONNREFUSED, -EBUSY};
+    struct cxe_region *region = fake_start(2 * MIB);
+    uint8_t *memory = map_region(region, CXE_LOCAL_BYTES_MIN, deadline);
+    static uint8_t shadow[2 * MIB];
+    unsigned state = (unsigned)getpid();
+
+    fprintf(stderr, "seed %u\n", state);
+    memcpy(shadow, fake_memory(region), sizeof(shadow));
+    for (unsigned i = 0; i < 3000; i++) {
+        uint64_t at = (uint64_t)rand_r(&state) % sizeof(shadow);
+
+        fake->write_error = errors[(unsigned)rand_r(&state) % 7];
+        fake->write_anyway = (unsigned)rand_r(&state) % 2;
+        if (can_write(memory + at, (uint8_t)i))
+            shadow[at] = (uint8_t)i;
+        else
+            cr_assert_eq(cxe_advise(memory + at / PAGE * PAGE, PAGE, CXE_ADVICE_REFRESH), 0);
+    }
+    fake->write_error = 0;
+    cr_assert_eq(cxe_sync(memory, sizeof(shadow)), 0);
+    check_valid(memory);
+    cr_assert_eq(memcmp(fake_memory(region), shadow, sizeof(shadow)), 0);
+    finish(region, memory);
+}
