@@ -84,14 +84,17 @@ on_client cxe read data -o "$work/back"
 same "$work/data" "$work/back"
 
 # A link that goes away for a moment delays, and nothing else.
-on_client cxe write data "$work/data" --timeout 20s &
+on_client cxe region create long 96M >/dev/null
+random_file "$work/long" $((96 << 20))
+on_client cxe write long "$work/long" --timeout 20s &
 writer=$!
+sleep 0.2 # it is connected by then, and far from its end
 ip -n "$client" link set c0 down
 sleep 1
 ip -n "$client" link set c0 up
 wait "$writer" || fail "the writer did not survive a link that was down for a second"
-on_client cxe read data -o "$work/back"
-same "$work/data" "$work/back"
+on_client cxe read long -o "$work/back"
+same "$work/long" "$work/back"
 kill -TERM "$fabricd"
 wait "$fabricd" || fail "fabricd ended with status $?"
 forget "$fabricd"

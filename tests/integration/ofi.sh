@@ -11,10 +11,12 @@ cxe write data "$work/data"
 cxe read data -o "$work/back"
 same "$work/data" "$work/back"
 
-cxe cas data 0 0 0 --json >/dev/null
+cxe region create words 4K >/dev/null
+cxe cas words 0 0 7 >/dev/null
 for _ in $(seq 10); do
-    cxe fetch data 64 add 1 >/dev/null
+    cxe fetch words 0 add 1 >/dev/null
 done
+[ "$(($(cxe fetch words 0 add 0)))" = 17 ] || fail "ten additions to seven are not seventeen"
 
 # A client that goes without a word does not keep the next one out.
 cxe read data -o /dev/null &
