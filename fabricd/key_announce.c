@@ -23,6 +23,11 @@ int key_announce_directory(char *why, size_t why_bytes)
         snprintf(why, why_bytes, "cannot make the directory %s: %s", path, strerror(errno));
         return error;
     }
+    if (access(path, W_OK | X_OK) != 0) {
+        error = -errno;
+        snprintf(why, why_bytes, "cannot write to the directory %s: %s", path, strerror(errno));
+        return error;
+    }
     return 0;
 }
 

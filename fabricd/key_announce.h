@@ -12,8 +12,8 @@ struct key_announcement {
     char path[PATH_MAX]; /* empty: nothing was written */
 };
 
-/* Makes the runtime directory (config_runtime_dir, mode 0755) if it is not there. Negative errno, with a
- * sentence in `why`. */
+/* Makes the runtime directory (config_runtime_dir, mode 0755) if it is not there, and sees that we may write
+ * to it. Negative errno, with a sentence in `why`. */
 int key_announce_directory(char *why, size_t why_bytes);
 
 /* Writes RUNTIME/cxe/fabricd-PORT.pub, mode 0644, in one step: a reader finds the old key or the new one.

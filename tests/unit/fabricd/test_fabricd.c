@@ -254,6 +254,19 @@ Test(fabricd, refuses_a_wrong_configuration_with_status_2)
     expect_refusal("workers: 1\nlisten: ['0.0.0.0:7400']\n", 0, "refusing to listen on 0.0.0.0:7400", 2);
 }
 
+/* Without a place for the default socket the daemon serves all the same: data need no control socket. */
+Test(fabricd, serves_without_a_runtime_directory)
+{
+    struct child child;
+
+    setenv("XDG_RUNTIME_DIR", "/nowhere", 1);
+    start(&child, SMALL, 0);
+    expect_to_hear(&child,
+                   "no control socket: cannot make the directory /nowhere/cxe: No such file or directory");
+    expect_to_hear(&child, "control socket none");
+    stop(&child);
+}
+
 /* ---- reload ---- */
 
 Test(fabricd, a_broken_reload_keeps_the_old_configuration)
