@@ -14,6 +14,10 @@ const char *const config_encryption_names[3] = {"required", "allowed", "off"};
 const char *const config_policy_names[3] = {"bind", "interleave", "preferred"};
 const char *const config_log_level_names[4] = {"error", "warning", "info", "debug"};
 
+static_assert(WORKERS_MAX == 64 && NUMA_NODES_MAX == 64 && TENANT_NAME_BYTES == 32 &&
+                  POOL_PAGES_MAX * PAGE_BYTES == 8ull << 40 && CONFIG_POOL_BYTES_MIN == 1u << 20,
+              "config.def tells people these numbers");
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static int parse_name(const char *text, const char *const *names, unsigned count, unsigned *index_out)
