@@ -20,7 +20,9 @@ add_compile_options(
   # A page fault is handled in a signal handler: the lazy model of thread-local storage may allocate there.
   -ftls-model=initial-exec)
 if(CMAKE_C_COMPILER_ID MATCHES "Clang")
-  add_compile_options(-Wno-include-next-absolute-path) # proto/base/limits.h wants the C library's, too
+  add_compile_options(
+    -Wno-include-next-absolute-path # proto/base/limits.h wants the C library's, too
+    -Wno-format-nonliteral)         # of functions with a va_list, which gcc lets pass
 endif()
 if(CXE_WERROR)
   add_compile_options(-Werror)

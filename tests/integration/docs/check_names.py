@@ -14,6 +14,7 @@ SUFFIXES = {".c", ".h", ".def", ".py", ".sh", ".yaml", ".map", ".in", ".txt"}
 NAME = re.compile(r"`([A-Za-z]\w*_\w*)`")
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*)`")
 WORD = re.compile(r"\w+")
+COUNTER = re.compile(r"WORKER_COUNTER\((\w+?)(?:_ns)?, (\w+)")
 
 
 def words_of_sources():
@@ -22,7 +23,14 @@ def words_of_sources():
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in SUFFIXES and file.is_file():
                 words |= set(WORD.findall(file.read_text(errors="replace")))
-    return words
+    return words | series()
+
+
+def series():
+    """Names that the metrics page makes of counters.def."""
+    suffixes = {"total": "_total", "ns": "_seconds_total", "gauge": ""}
+    counters = COUNTER.findall((ROOT / "fabricd" / "counters.def").read_text())
+    return {f"fabricd_{name}{suffixes[unit]}" for name, unit in counters if unit in suffixes}
 
 
 def unknown(text, words):
