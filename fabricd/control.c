@@ -9,11 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control_socket.h"
+#include "limits.h"
 #include "log.h"
 #include "metrics.h"
+
+#define CLOSE_WAITS 40 /* of 5 ms: how long an answer under way may take to leave */
 
 /* One listener with its thread. */
 struct door {
@@ -296,14 +300,33 @@ int control_open(const struct control_options *options, struct control **control
     return 0;
 }
 
+/* The answer to POST /drain may be under way still, and gets a moment to leave. */
+static void close_door(struct door *door)
+{
+    const struct timespec pause = {.tv_nsec = 5 * NS_PER_MS};
+    int listen_fd = MHD_quiesce_daemon(door->http);
+
+    for (unsigned waits = 0; waits < CLOSE_WAITS; waits++) {
+        const union MHD_DaemonInfo *info =
+            MHD_get_daemon_info(door->http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+        if (!info || info->num_connections == 0)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    MHD_stop_daemon(door->http);
+    if (listen_fd >= 0)
+        close(listen_fd);
+}
+
 void control_close(struct control *control)
 {
     if (!control)
         return;
     if (control->remote.http)
-        MHD_stop_daemon(control->remote.http);
+        close_door(&control->remote);
     if (control->local.http) {
-        MHD_stop_daemon(control->local.http);
+        close_door(&control->local);
         control_socket_close(&control->socket);
     }
     free(control);
