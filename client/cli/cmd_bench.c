@@ -13,7 +13,16 @@
 #include "private_server.h"
 #include "transport.h"
 
-enum { KEY_SECONDS = CLI_KEY_OWN, KEY_ROUNDS, KEY_DEPTH, KEY_PIN, KEY_PIN_SERVER, KEY_ONLY, KEY_JSON_FILE };
+enum {
+    KEY_SECONDS = CLI_KEY_OWN,
+    KEY_ROUNDS,
+    KEY_DEPTH,
+    KEY_PIN,
+    KEY_PIN_SERVER,
+    KEY_ONLY,
+    KEY_FIGURE,
+    KEY_JSON_FILE
+};
 
 #define DEPTH_MAX 65536
 
@@ -34,6 +43,7 @@ static const struct argp_option options[] = {
     {"pin-server", KEY_PIN_SERVER, "CPU", 0,
      "Pin the private server and the floors' there (default: the first CPU)", 0},
     {"only", KEY_ONLY, "NAME", 0, "Measure one connection only: eth.plain, eth.encrypted or ofi.tcp", 0},
+    {"figure", KEY_FIGURE, "TEXT", 0, "Measure only figures whose names contain TEXT, such as pipelined", 0},
     {"json", KEY_JSON_FILE, "FILE", 0,
      "Also write the figures as JSON; -: to standard output, instead of text", 0},
     {0},
@@ -91,6 +101,9 @@ static error_t take_option(int key, const char *value, void *into)
         return 0;
     case KEY_ONLY:
         take_only(arguments, value);
+        return 0;
+    case KEY_FIGURE:
+        arguments->options.figure = value;
         return 0;
     case KEY_JSON_FILE:
         arguments->json_file = value;
@@ -231,6 +244,8 @@ static int run_bench(const char *name, bench_function *bench, const struct bench
     else
         error = server ? measure_server(bench, arguments, report, server)
                        : measure_all_private(bench, arguments, report);
+    if (!error && report_count(report) == 0)
+        error = bench_fail(-ENOENT, "--figure: no figure's name contains '%s'", arguments->options.figure);
     if (error)
         status = cli_fail_because(error, bench_failure());
     else if (arguments->json_file)

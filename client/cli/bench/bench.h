@@ -18,8 +18,9 @@
 struct bench_options {
     uint64_t figure_ns; /* measuring time of a figure, its floor included */
     unsigned rounds;
-    unsigned depth; /* lines in flight when pipelined */
-    int client_cpu; /* -1: not pinned */
+    unsigned depth;     /* lines in flight when pipelined */
+    const char *figure; /* measure only those whose names contain it; NULL: all */
+    int client_cpu;     /* -1: not pinned */
     int server_cpu;
 };
 
@@ -77,7 +78,8 @@ struct bench_comparison {
 
 struct bench_report;
 
-/* Measures, adds the figures to the report, prints a line. 0 or negative errno. */
+/* Measures (if options->figure allows), adds the figures to the report, prints a line. 0 or negative errno.
+ */
 int bench_compare(const struct bench_options *options, struct bench_report *report,
                   const struct bench_comparison *comparison);
 

@@ -252,9 +252,12 @@ int bench_compare(const struct bench_options *options, struct bench_report *repo
                   const struct bench_comparison *comparison)
 {
     static struct rounds rounds;
-    uint32_t *room = malloc(BENCH_LATENCIES_MAX * sizeof(*room));
+    uint32_t *room;
     int error;
 
+    if (options->figure && !strstr(comparison->name, options->figure))
+        return 0;
+    room = malloc(BENCH_LATENCIES_MAX * sizeof(*room));
     if (!room)
         return bench_fail(-ENOMEM, "no memory for the samples");
     memset(room, 0,

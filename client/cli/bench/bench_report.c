@@ -123,6 +123,11 @@ void report_close(struct bench_report *report)
     free(report);
 }
 
+size_t report_count(const struct bench_report *report)
+{
+    return json_array_size(report->figures);
+}
+
 json_t *report_json(struct bench_report *report)
 {
     return report->json;

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct figure {
     const char *name; /* "eth.plain.read_64B.p50" */
@@ -29,6 +30,9 @@ void report_add(struct bench_report *report, const struct figure *figure);
 
 /* A line of text between the figures. */
 void report_say(struct bench_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* How many figures there are. */
+size_t report_count(const struct bench_report *report);
 
 /* The whole: {"bench", "machine", "figures"}. Belongs to the report. */
 json_t *report_json(struct bench_report *report);

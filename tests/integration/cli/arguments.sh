@@ -62,6 +62,7 @@ one_line "--interval: '1ms' is not a time from 10ms" top --interval 1ms
 one_line "--seconds: '0' is not a whole number" bench line --seconds 0
 one_line "--only: 'eth' is not eth.plain" bench line --only eth
 one_line "--only: it does not go with --server" bench line --only eth.plain
+one_line "--depth: '0' is not" bench page --depth 0
 one_line "--pin: there is no CPU 1023" bench line --pin 1023
 
 [ -z "$(cxe region list | tail -n +2)" ] || fail "a refused command made a region"
@@ -87,6 +88,7 @@ failed() {
     [ "$(wc -l <"$work/err")" = 1 ] || fail "cxe $*: not one line: $(cat "$work/err")"
     grep -Eq -- "$pattern" "$work/err" || fail "cxe $*: '$(cat "$work/err")' does not match '$pattern'"
 }
+failed "no figure's name contains 'frob'" bench line --json - --figure frob
 failed "'none'" region stat none
 failed "'none'" region rm none
 failed "'none'" read none
