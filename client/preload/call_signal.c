@@ -160,7 +160,7 @@ long call_rt_sigaction(struct call_request *request)
         memcpy(&action, (const void *)a[1], sizeof(action));
         action.mask &= ~unblockable();
     }
-    if (a[0] == SIGBUS || a[0] == SIGSYS)
+    if (signals_is_kept((int)a[0]))
         result = keep_action((int)a[0], a[1] ? &action : NULL, &old);
     else
         result = stub_call4(SYS_rt_sigaction, a[0], a[1] ? &action : NULL, &old, MASK_BYTES);

@@ -192,7 +192,7 @@ static int find_libc_part(struct dl_phdr_info *object, size_t info_bytes, void *
 }
 
 /* -ENOENT: the program has no libc that we know. */
-static int trap_calls(void)
+static int trap_calls(enum cxe_fault_mode mode)
 {
     struct filter_options options = {.fd_first = fds_first(), .fd_end = fds_end()};
     int error;
@@ -200,7 +200,7 @@ static int trap_calls(void)
     dl_iterate_phdr(find_libc_part, &options);
     if (!options.libc_end)
         return -ENOENT;
-    error = signals_install();
+    error = signals_install(mode == CXE_FAULT_INLINE);
     return error ? error : filter_install(&options);
 }
 
@@ -227,7 +227,10 @@ static void start(const struct settings *settings)
     error = report_start(pool.connection, pool.region_name, pool.address);
     if (error)
         complain(settings, "counters cannot be shared: %s", strerrordesc_np(-error));
-    if (pool.mode == CXE_FAULT_INLINE && (error = trap_calls()) != 0) {
+    /* With a thread that serves the kernel's faults too, most calls would do without. But descriptors are to
+     * be protected there as well, and nothing may hold pages that the pager takes away (io_uring). */
+    error = trap_calls(pool.mode);
+    if (error && pool.mode == CXE_FAULT_INLINE) {
         complain(
             settings,
             "system calls on remote memory cannot be trapped (%s); --fault-mode thread does without, where "

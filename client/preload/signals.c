@@ -20,6 +20,8 @@
  * sigaction itself. */
 static struct sigaction kept_sigsys;
 
+static bool keeps_sigbus;
+
 /* Nobody handles it: dies of it, as it would have without us. */
 static void die_of(int signal)
 {
@@ -75,12 +77,18 @@ static void unblock(void)
 }
 
 /* SA_NODEFER: a call that waits may be interrupted by a handler of the program that makes another one. */
-int signals_install(void)
+int signals_install(bool sigbus_is_ours)
 {
     struct sigaction action = {.sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
 
+    keeps_sigbus = sigbus_is_ours;
     unblock();
     return sigaction(SIGSYS, &action, &kept_sigsys) == 0 ? 0 : -errno;
+}
+
+bool signals_is_kept(int signal)
+{
+    return signal == SIGSYS || (signal == SIGBUS && keeps_sigbus);
 }
 
 int signals_keep(int signal, const struct sigaction *action, struct sigaction *old_out)

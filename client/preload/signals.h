@@ -3,9 +3,14 @@
 #define CXE_PRELOAD_SIGNALS_H
 
 #include <signal.h>
+#include <stdbool.h>
 
-/* Takes SIGSYS for the filter's traps and unblocks both signals in this thread. Before the filter. */
-int signals_install(void);
+/* Takes SIGSYS for the filter's traps and unblocks both signals in this thread. Before the filter. SIGBUS is the
+ * pager's where faults are handled inline, and else the program's. */
+int signals_install(bool sigbus_is_ours);
+
+/* Is the signal one that the kernel must not hear of from the program? Async-signal-safe. */
+bool signals_is_kept(int signal);
 
 /* What the program wants done about SIGBUS or SIGSYS: like sigaction(2), as a negative errno.
  * Async-signal-safe. */
