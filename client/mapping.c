@@ -153,7 +153,7 @@ static int span_of(const void *address, size_t bytes, struct span *span_out)
 
 int cxe_sync(void *address, size_t bytes)
 {
-    struct span span;
+    struct span span = {0};
     sigset_t saved;
     int rc = span_of(address, bytes, &span);
 
@@ -168,7 +168,7 @@ int cxe_sync(void *address, size_t bytes)
 
 int cxe_prefetch(void *address, size_t bytes)
 {
-    struct span span;
+    struct span span = {0};
     sigset_t saved;
     int rc = span_of(address, bytes, &span);
 
@@ -204,7 +204,7 @@ static int advise(const struct span *span, enum cxe_advice advice)
 
 int cxe_advise(void *address, size_t bytes, enum cxe_advice advice)
 {
-    struct span span;
+    struct span span = {0};
     sigset_t saved;
     int rc = span_of(address, bytes, &span);
 

@@ -84,7 +84,7 @@ static void remember_clone(struct pager *pager)
 {
     for (unsigned i = 0; i < CLONES_MAX; i++)
         if (!pager->clones[i].region) {
-            pager->clones[i] = (struct clone){.region = pager->fork_clone, .pidfd = -1};
+            pager->clones[i].region = pager->fork_clone; /* the cleaner looks at those with a pidfd */
             return;
         }
     cxe_region_close(pager->fork_clone); /* the server drops it once the child has stopped naming it */

@@ -319,6 +319,8 @@ void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
 void print_give(struct pager *pager, uint32_t print);
 /* Bit i: line i is not as it was, or is to be sent in any case. */
 uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page);
+/* Out of a mapping, while the page is protected. */
+void page_copy(uint8_t *to, const uint8_t *page);
 void print_force(struct pager *pager, uint32_t print, uint64_t lines);
 
 /* ---- the gate: fork waits until nobody is inside ---- */

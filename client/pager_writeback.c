@@ -108,7 +108,7 @@ static void copy_all(struct pager *pager, struct writeback *wb)
         uint8_t *copy = wb->copies + (uint64_t)i * PAGE_BYTES;
         uint32_t page = wb->pages[i];
 
-        memcpy(copy, page_address(pager, page), PAGE_BYTES);
+        page_copy(copy, page_address(pager, page));
         wb->changed[i] = print_changed(pager, page_extra(load_acquire(&pager->words[page])), copy);
         uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
         page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);

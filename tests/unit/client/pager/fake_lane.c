@@ -62,23 +62,26 @@ static int serve_lines(struct op *op)
 
     CHECK(op->offset + bytes <= region->bytes);
     if (op->opcode == OP_MEM_RD) {
-        if (load_relaxed(&fake->read_error))
-            return fake->read_error;
-        fetch_add_relaxed(&fake->reads, 1);
-        fetch_add_relaxed(&fake->read_lines, op->line_count);
+        int error = fake->read_error;
+
+        if (error)
+            return error;
+        fake->reads++;
+        fake->read_lines += op->line_count;
         for (uint64_t page = op->offset / PAGE_BYTES; page * PAGE_BYTES < op->offset + bytes; page++)
-            fetch_add_relaxed(&fake->reads_of_page[page & 0xffff], 1);
+            fake->reads_of_page[page & 0xffff]++;
         memcpy(op->result, region->memory + op->offset, bytes);
         return 0;
     }
     if (fake_on_write)
         fake_on_write(op);
-    if (load_relaxed(&fake->write_error) && !load_relaxed(&fake->write_anyway))
-        return fake->write_error;
-    fetch_add_relaxed(&fake->writes, 1);
-    fetch_add_relaxed(&fake->written_lines, op->line_count);
+    int error = fake->write_error;
+    if (error && !fake->write_anyway)
+        return error;
+    fake->writes++;
+    fake->written_lines += op->line_count;
     memcpy(region->memory + op->offset, op->operand, bytes);
-    return load_relaxed(&fake->write_error);
+    return error;
 }
 
 static int serve(struct op *op)
@@ -88,10 +91,10 @@ static int serve(struct op *op)
     case OP_MEM_WR:
         return serve_lines(op);
     case OP_REGION_STAT:
-        fetch_add_relaxed(&fake->stats, 1);
+        fake->stats++;
         return 0;
     case OP_REGION_DELETE:
-        fetch_add_relaxed(&fake->deletes, 1);
+        fake->deletes++;
         return 0;
     }
     CHECK(!"an operation the pager never sends");
@@ -185,7 +188,7 @@ int cxe_region_clone(struct cxe_region *region, const char *name, uint32_t flags
     uint64_t handle = new_region(region->bytes);
 
     memcpy(region_of(handle)->memory, fake_memory(region), region->bytes);
-    fetch_add_relaxed(&fake->clones, 1);
+    fake->clones++;
     *clone_out = open_region(region->connection, handle);
     (*clone_out)->flags = flags;
     return 0;
@@ -238,7 +241,7 @@ void lane_hold(struct lane *lane)
 
 void lane_release(struct lane *lane)
 {
-    CHECK(lane->held);
+    CHECK(load_relaxed(&lane->held));
     store_release(&lane->held, 0u);
 }
 
@@ -259,7 +262,7 @@ struct lane *lane_acquire(struct cxe_connection *connection)
 
 void lane_post(struct lane *lane, struct op *op)
 {
-    CHECK(lane->held);
+    CHECK(load_relaxed(&lane->held));
     CHECK(!op->finished);
     op->next = NULL;
     set_due(op, fake->delay_ns ? clock_now_ns() + fake->delay_ns : 0);
@@ -271,8 +274,8 @@ unsigned lane_progress(struct lane *lane)
 {
     unsigned completed = 0;
 
-    CHECK(lane->held);
-    while (lane->first && !load_relaxed(&fake->gone)) {
+    CHECK(load_relaxed(&lane->held));
+    while (lane->first && !fake->gone) {
         struct op *op = lane->first;
 
         if (due(op) && clock_now_ns() < due(op))
@@ -307,7 +310,7 @@ int lane_cancel(struct lane *lane, struct op *op)
     static uint32_t cancelled;
     struct op **at = &lane->first;
 
-    CHECK(lane->held);
+    CHECK(load_relaxed(&lane->held));
     while (*at && *at != op)
         at = &(*at)->next;
     CHECK(*at);

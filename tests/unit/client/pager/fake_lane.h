@@ -17,21 +17,21 @@ struct fake_region {
     uint32_t used;
 };
 
-/* Shared with children. Tests change it while lanes run: whole words, relaxed. */
+/* Shared with children. Tests change it while lanes run. */
 struct fake {
     struct fake_region regions[FAKE_REGIONS];
     uint32_t region_count;
 
-    uint64_t delay_ns;     /* from posting to answer */
-    uint32_t gone;         /* nothing is answered */
-    int32_t read_error;    /* what reads end with, if not 0 */
-    int32_t write_error;   /* what writes end with, if not 0 ... */
-    uint32_t write_anyway; /* ... although they were done */
-    int32_t clone_error;
-    int32_t reopen_error;
+    _Atomic uint64_t delay_ns;     /* from posting to answer */
+    _Atomic uint32_t gone;         /* nothing is answered */
+    _Atomic int32_t read_error;    /* what reads end with, if not 0 */
+    _Atomic int32_t write_error;   /* what writes end with, if not 0 ... */
+    _Atomic uint32_t write_anyway; /* ... although they were done */
+    _Atomic int32_t clone_error;
+    _Atomic int32_t reopen_error;
 
-    uint64_t reads, read_lines, writes, written_lines, clones, deletes, stats;
-    uint64_t reads_of_page[1 << 16];
+    _Atomic uint64_t reads, read_lines, writes, written_lines, clones, deletes, stats;
+    _Atomic uint64_t reads_of_page[1 << 16];
 };
 extern struct fake *fake;
 

@@ -65,7 +65,8 @@ static void against_shadow(uint64_t bytes, uint64_t local_bytes, unsigned steps,
     uint8_t *shadow = malloc(bytes);
 
     take_seed();
-    memcpy(shadow, fake_memory(region), bytes);
+    for (uint64_t i = 0; i < bytes; i++)
+        shadow[i] = fake_byte(i);
     for (unsigned i = 0; i < steps; i++) {
         uint64_t at = ((uint64_t)next_random() << 12 ^ next_random()) % (bytes - 8);
 
@@ -109,6 +110,10 @@ Test(basic, random_stores_without_a_cleaner)
 
 Test(basic, random_stores_in_thread_mode)
 {
+#ifdef __SANITIZE_THREAD__
+    cr_skip_test(
+        "ThreadSanitizer does not see that a fault orders this thread before the one that serves it");
+#endif
     against_shadow(4 * MIB, MIB, 20000, (struct cxe_map_options){.fault_mode = CXE_FAULT_THREAD});
 }
 

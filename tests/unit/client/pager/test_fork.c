@@ -76,6 +76,9 @@ static uint8_t *memory;
 
 static void start(struct cxe_map_options options)
 {
+#ifdef __SANITIZE_THREAD__
+    cr_skip_test("ThreadSanitizer does not allow threads in the child of a fork");
+#endif
     region = fake_start(4 * MIB);
     memory = map_region(region, MIB, options);
     for (uint64_t i = 0; i < 300; i++)
@@ -185,6 +188,9 @@ Test(fork, without_sessions_the_child_has_what_is_local)
 
 Test(fork, everything_local_needs_no_clone)
 {
+#ifdef __SANITIZE_THREAD__
+    cr_skip_test("ThreadSanitizer does not allow threads in the child of a fork");
+#endif
     region = fake_start(MIB);
     memory = map_region(region, 4 * MIB, (struct cxe_map_options){0});
     for (uint64_t i = 0; i < 256; i++)
@@ -242,7 +248,7 @@ Test(fork, a_watched_child_s_clone_goes_with_it)
         _exit(0);
     pager_fork_watch(child);
     waitpid(child, NULL, 0);
-    for (unsigned i = 0; i < 300 && !load_relaxed(&fake->deletes); i++)
+    for (unsigned i = 0; i < 300 && !fake->deletes; i++)
         usleep(10000);
     cr_assert_eq(fake->deletes, 1);
     stop();

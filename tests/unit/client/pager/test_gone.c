@@ -18,7 +18,7 @@ static const struct cxe_map_options deadline = {.gone_policy = CXE_GONE_DEADLINE
 static void *come_back(void *unused)
 {
     usleep(100000);
-    store_relaxed(&fake->gone, 0u);
+    fake->gone = 0u;
     return unused;
 }
 
