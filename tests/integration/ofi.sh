@@ -22,7 +22,7 @@ done
 cxe read data -o /dev/null &
 reader=$!
 kill -KILL "$reader" 2>/dev/null || true
-wait "$reader" || true
+wait "$reader" 2>/dev/null || true
 cxe read data --length 64 -o "$work/line"
 [ "$(stat -c %s "$work/line")" = 64 ] || fail "a line has 64 bytes"
 
