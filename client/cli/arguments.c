@@ -7,7 +7,7 @@
 
 #include "units.h"
 
-const char *argp_program_version = "cxe 0.1.0";
+const char *argp_program_version = "cxe " CLI_VERSION;
 
 enum {
     KEY_SERVER = 0x1000,
