@@ -19,6 +19,7 @@
                       */
 #define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
 #define LOCK_SPINS     200
+#define POLLS          8
 #define RECEIVE_FRAMES 32 /* at most, in one step */
 
 /* ---- holding ---- */
@@ -199,7 +200,7 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
     }
 }
 
-static bool receive_one(struct lane *lane, uint64_t now_ns)
+static bool receive_one(struct lane *lane)
 {
     int bytes = endpoint_receive(lane->endpoint, lane->received, sizeof(lane->received), NULL);
     const struct record_header *header = (const struct record_header *)lane->received;
@@ -211,10 +212,28 @@ static bool receive_one(struct lane *lane, uint64_t now_ns)
     if (header->magic != WIRE_MAGIC || header->version != WIRE_VERSION)
         return true;
     if (header->type == RECORD_DATA)
-        take_data(lane, (size_t)bytes, now_ns);
+        take_data(lane, (size_t)bytes, clock_now_ns());
     else
-        link_handshake_frame(lane, lane->received, (size_t)bytes, now_ns);
+        link_handshake_frame(lane, lane->received, (size_t)bytes, clock_now_ns());
     return true;
+}
+
+/* Is there anything to hear? Looking for more costs a system call, so the last answer ends the search. */
+static bool awaits_frame(const struct lane *lane)
+{
+    unsigned building = lane->building != 0;
+
+    return lane->window.in_flight > building || lane->link.state != LINK_IDLE || !lane->link.up;
+}
+
+/* Takes what has arrived. True if anything had. */
+static bool take_frames(struct lane *lane)
+{
+    unsigned frames = 0;
+
+    while (frames < RECEIVE_FRAMES && awaits_frame(lane) && receive_one(lane))
+        frames++;
+    return frames > 0;
 }
 
 static void repeat_overdue(struct lane *lane, uint64_t now_ns)
@@ -240,22 +259,25 @@ static void fail_everything(struct lane *lane)
     }
 }
 
-unsigned lane_progress(struct lane *lane)
+/* Whatever is due, and what the window now has room for. */
+static void upkeep(struct lane *lane, uint64_t now_ns)
 {
-    uint64_t now_ns = clock_now_ns();
-
-    lane->completed = 0;
-    for (unsigned frames = 0; frames < RECEIVE_FRAMES && receive_one(lane, now_ns); frames++)
-        ;
     if (lane->broken) {
         fail_everything(lane);
-        return lane->completed;
+        return;
     }
     link_tick(lane, now_ns);
     if (lane->link.up) {
         repeat_overdue(lane, now_ns);
         lane_fill(lane);
     }
+}
+
+unsigned lane_progress(struct lane *lane)
+{
+    lane->completed = 0;
+    take_frames(lane);
+    upkeep(lane, clock_now_ns());
     return lane->completed;
 }
 
@@ -283,17 +305,21 @@ static void sleep_for_frame(struct lane *lane, uint64_t deadline_ns)
     ppoll(&readable, 1, &timeout, NULL);
 }
 
-/* What was posted leaves before we look for answers: there is none yet. */
-static void push(struct lane *lane)
+void lane_push(struct lane *lane)
 {
-    uint64_t now_ns;
+    if (lane->posted_first)
+        upkeep(lane, clock_now_ns());
+}
 
-    if (!lane->posted_first || lane->broken)
-        return;
-    now_ns = clock_now_ns();
-    link_tick(lane, now_ns);
-    if (lane->link.up)
-        lane_fill(lane);
+/* Looks for frames a few times: most of the waiting is done here, so nothing else is. */
+static bool poll_frames(struct lane *lane)
+{
+    for (unsigned polls = 0; polls < POLLS; polls++) {
+        if (take_frames(lane))
+            return true;
+        cpu_relax();
+    }
+    return false;
 }
 
 /* Progresses until *done or the deadline. */
@@ -302,21 +328,26 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
 {
     uint64_t spin_until_ns = 0;
 
-    push(lane);
+    lane->completed = 0;
+    lane_push(lane);
     for (;;) {
-        bool progressed = lane_progress(lane) > 0;
+        bool heard = poll_frames(lane);
         uint64_t now_ns;
 
+        if (!lane->broken && done(lane, what)) {
+            if (lane->posted_first)
+                lane_fill(lane); /* the answer made room */
+            return 0;
+        }
+        now_ns = clock_now_ns();
+        upkeep(lane, now_ns);
         if (done(lane, what))
             return 0;
-        now_ns = clock_now_ns();
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
-        if (progressed || spin_until_ns == 0)
+        if (heard || spin_until_ns == 0)
             spin_until_ns = now_ns + LANE_SPIN_NS;
-        if (now_ns < spin_until_ns)
-            cpu_relax();
-        else
+        if (now_ns >= spin_until_ns)
             sleep_for_frame(lane, deadline_ns);
     }
 }

@@ -61,6 +61,9 @@ void lane_release(struct lane *lane);
  * one line keep their order. */
 void lane_post(struct lane *lane, struct op *op);
 
+/* Sends what was posted, as far as the window has room, without looking for answers. Never blocks. */
+void lane_push(struct lane *lane);
+
 /* One step, never blocks: takes answers, completes operations, repeats what is overdue, reconnects, sends
  * what the window has room for. Returns how many operations it completed. */
 unsigned lane_progress(struct lane *lane);

@@ -94,7 +94,7 @@ static int read_once(struct fault *fault, struct demand *demand)
     };
     lane_post(lane, &demand->op);
     prefetch_miss(pager, lane, fault->page);
-    lane_progress(lane);
+    lane_push(lane);
     evict_ahead(pager);
     int rc = lane_wait(lane, &demand->op, fault->deadline_ns);
     if (!demand->op.finished)
