@@ -224,7 +224,7 @@ int evict_batch(struct pager *pager, uint64_t deadline_ns)
 
     if (!pager_write_enter_try(pager)) {
         rc = drop_clean(pager, &batch);
-        if (!rc)
+        if (!rc && !pager_is_forking(pager))
             pager_write_wait(pager);
         return rc;
     }
@@ -259,6 +259,10 @@ int evict_reserve(struct pager *pager, uint64_t deadline_ns)
 
         if (rc > 0)
             continue;
+        if (rc == 0 && pager_is_forking(pager)) { /* a few pages too many, for a moment */
+            fetch_sub_acq_rel(&pager->free_pages, 1);
+            return 0;
+        }
         if (rc < 0 && (pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST))
             return rc;
         if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)

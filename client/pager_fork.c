@@ -41,6 +41,12 @@ static bool all_local(struct pager *pager)
     return true;
 }
 
+bool pager_is_forking(struct pager *pager)
+{
+    return (load_acquire(&pager->write_gate) & GATE_CLOSED) &&
+           (pager->mode == CXE_FAULT_THREAD || pthread_equal(pager->forker, pthread_self()));
+}
+
 /* With write-backs stopped, room can only come from clean pages; there should be some. */
 static void spare_room(struct pager *pager)
 {
@@ -56,6 +62,7 @@ static void prepare_one(struct pager *pager)
     pager_enter(pager);
     spare_room(pager);
     pager_leave(pager);
+    pager->forker = pthread_self();
     gate_close(&pager->write_gate);
     pager->fork_clone = NULL;
     if (pager->lost || cxe_region_clone(pager->region, NULL, CXE_REGION_EPHEMERAL, &pager->fork_clone))

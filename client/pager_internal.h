@@ -241,6 +241,7 @@ struct pager {
     uint64_t named_ns; /* when an ephemeral region was last named */
 
     struct clone clones[CLONES_MAX];
+    pthread_t forker;
     struct cxe_region *fork_clone; /* between prepare and parent or child */
     bool fork_shared;
 
@@ -335,6 +336,8 @@ static inline void pager_leave(struct pager *pager)
  * but none may reach the server, or the clone would lack it. Who may not go on waits outside the first gate,
  * so he must hold nothing, not even entries taken from a queue. */
 bool pager_write_enter_try(struct pager *pager);
+/* Is this the thread that closed the write gate, or one that serves its faults? It cannot wait for itself. */
+bool pager_is_forking(struct pager *pager);
 void pager_write_wait(struct pager *pager);
 void pager_write_enter(struct pager *pager);
 static inline void pager_write_leave(struct pager *pager)

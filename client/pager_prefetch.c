@@ -168,11 +168,11 @@ static struct fetch *slot_take(struct pager *pager, struct lane *lane)
 
 /* ---- streams; under stream_lock ---- */
 
-/* Claims the next pages of the stream that are worth a read. */
-static void fill(struct pager *pager, struct stream *stream, struct fetch *fetch)
+/* Claims the next pages of the stream that are worth a read; `most`: as many as one frame brings. */
+static void fill(struct pager *pager, struct stream *stream, uint32_t most, struct fetch *fetch)
 {
     const uint32_t slot = (uint32_t)(fetch - pager->fetches) + 1;
-    uint32_t want = stream->pages < pager->fetch_pages ? stream->pages : pager->fetch_pages;
+    uint32_t want = stream->pages < most ? stream->pages : most;
 
     fetch->count = 0;
     for (uint32_t looked = 0; fetch->count < want && looked < 4 * want; looked++) {
@@ -197,15 +197,17 @@ static void fill(struct pager *pager, struct stream *stream, struct fetch *fetch
 /* What the stream should have in flight and has not. Returns how many slots are filled and to be posted. */
 static uint32_t plan(struct pager *pager, struct lane *lane, struct stream *stream, struct fetch *fetches[])
 {
-    uint32_t n = 0;
+    uint32_t n = 0, most = lane_frame_lines(lane) / PAGE_LINES;
 
+    if (!most || most > pager->fetch_pages) /* many frames for each page, or room to spare */
+        most = pager->fetch_pages;
     stream->used = ++pager->stream_clock;
     while (stream->flying < stream->depth && n < STREAM_DEPTH_MAX) {
         struct fetch *fetch = slot_take(pager, lane);
 
         if (!fetch)
             break;
-        fill(pager, stream, fetch);
+        fill(pager, stream, most, fetch);
         if (!fetch->count) {
             store_release(&fetch->owner, (uint32_t)FETCH_FREE);
             break;
@@ -486,7 +488,7 @@ void prefetch_range(struct pager *pager, uint32_t first, uint32_t n)
     posted = plan(pager, lane, stream, fetches);
     spin_unlock(&pager->stream_lock);
     post_all(pager, lane, fetches, posted);
-    lane_progress(lane);
+    lane_push(lane);
     lane_release(lane);
 }
 

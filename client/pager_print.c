@@ -75,14 +75,17 @@ void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
     at(pager, print)->force = 0;
 }
 
-/* There are as many as pages, so there always is one. */
+/* There are as many as pages; only where a fork has let in a few pages too many there may be none. */
 uint32_t print_take(struct pager *pager, const uint8_t *page)
 {
+    uint32_t print = PRINT_NONE;
+
     spin_lock(&pager->print_lock);
-    CHECK(pager->print_free_count);
-    uint32_t print = pager->print_free[--pager->print_free_count];
+    if (pager->print_free_count)
+        print = pager->print_free[--pager->print_free_count];
     spin_unlock(&pager->print_lock);
-    print_set(pager, print, page);
+    if (print != PRINT_NONE)
+        print_set(pager, print, page);
     return print;
 }
 

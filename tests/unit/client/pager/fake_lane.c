@@ -29,6 +29,7 @@ static uint64_t due(const struct op *op)
 
 struct fake *fake;
 void (*fake_on_write)(const struct op *op);
+void (*fake_on_clone)(void);
 
 static void *shared(uint64_t bytes)
 {
@@ -185,6 +186,8 @@ int cxe_region_clone(struct cxe_region *region, const char *name, uint32_t flags
     CHECK(!name && flags == CXE_REGION_EPHEMERAL);
     if (fake->clone_error)
         return fake->clone_error;
+    if (fake_on_clone)
+        fake_on_clone();
     uint64_t handle = new_region(region->bytes);
 
     memcpy(region_of(handle)->memory, fake_memory(region), region->bytes);

@@ -37,6 +37,8 @@ extern struct fake *fake;
 
 /* Called before a write takes effect, with the lane held; NULL: nothing. */
 extern void (*fake_on_write)(const struct op *op);
+/* Called while a region is being cloned, in the thread that forks. */
+extern void (*fake_on_clone)(void);
 
 /* A server with one region of that many bytes, filled by fake_byte, and a client that has it open. */
 struct cxe_region *fake_start(uint64_t bytes);

@@ -209,6 +209,42 @@ Test(fork, everything_local_needs_no_clone)
     finish(region, memory);
 }
 
+/* An allocator in the mapping, say: making the clone faults, with every page dirty and write-backs stopped.
+ */
+static void touch_many(void)
+{
+    sigset_t none, old;
+
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, &old);
+    for (uint64_t i = 500; i < 600; i++)
+        memory[i * PAGE + 3] = fake_byte(i * PAGE + 3);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void fork_that_faults(enum cxe_fault_mode mode)
+{
+    start((struct cxe_map_options){.fault_mode = mode, .flags = CXE_MAP_NO_CLEANER});
+    for (uint64_t i = 0; i < 400; i++)
+        memory[i * PAGE + 3] = expected(i);
+    fake_on_clone = touch_many;
+    cr_assert_eq(in_child(writes_and_reads, memory), 0);
+    fake_on_clone = NULL;
+    for (uint64_t i = 600; i < 1000; i++)
+        memory[i * PAGE + 3] = expected(i);
+    stop();
+}
+
+Test(fork, that_faults_while_cloning)
+{
+    fork_that_faults(CXE_FAULT_INLINE);
+}
+
+Test(fork, that_faults_while_cloning_in_thread_mode)
+{
+    fork_that_faults(CXE_FAULT_THREAD);
+}
+
 /* ---- with other threads at work ---- */
 
 static uint32_t stopping;

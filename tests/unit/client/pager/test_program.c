@@ -81,6 +81,21 @@ Test(program, pins_are_bounded_and_keep_pages)
     finish(region, memory);
 }
 
+/* What a debugger does. */
+Test(program, access_from_outside_never_gives_zeros)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0}), bytes[8] = {0};
+    int fd = open("/proc/self/mem", O_RDONLY);
+
+    cr_assert_lt(pread(fd, bytes, 8, (off_t)(uintptr_t)memory), 0);
+    (void)load_relaxed(memory);
+    cr_assert_eq(pread(fd, bytes, 8, (off_t)(uintptr_t)memory), 8);
+    cr_assert_eq(memcmp(bytes, fake_memory(region), 8), 0);
+    close(fd);
+    finish(region, memory);
+}
+
 /* ---- signals ---- */
 
 static uint8_t *touched;
