@@ -185,7 +185,8 @@ static bool issue_first(struct lane *lane)
     return true;
 }
 
-/* What answered requests left undone goes first, under a new number. */
+/* What answered requests left undone goes first, under a new number. If an empty frame was begun, the number
+ * is that one's: it is lower than any other we could take, and what joined the frame later would overtake. */
 static void number_rests(struct lane *lane)
 {
     for (unsigned i = 0; lane->rests > 0 && i < SESSION_SLOTS; i++) {
@@ -194,15 +195,19 @@ static void number_rests(struct lane *lane)
 
         if (!frame->rest)
             continue;
-        if (!window_open(&lane->window))
+        if (!lane->building && !window_open(&lane->window))
             return;
-        seq = lane->window.next_seq;
+        seq = lane->building ? lane->building : lane->window.next_seq;
         displaced = lane_frame(lane, seq);
         if (displaced != frame && displaced->rest)
             continue; /* its own turn comes */
         lane->frames[i] = displaced;
         lane->frames[seq % SESSION_SLOTS] = frame;
-        frame->seq = window_take(&lane->window);
+        if (lane->building)
+            lane->building = 0;
+        else
+            window_take(&lane->window);
+        frame->seq = seq;
         frame->rest = false;
         lane->rests--;
         if (lane->order)

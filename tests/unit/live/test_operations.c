@@ -352,6 +352,45 @@ Test(queue, one_refused_operation_does_not_take_its_neighbours_along)
     tear_down(&bench);
 }
 
+/* What stood behind the refused operation in its frame leaves under a new number, maybe after a loss or two;
+ * what was started later on the same line still comes after it. */
+Test(queue, what_a_refusal_left_undone_stays_ahead_of_what_came_later)
+{
+    enum { ROUNDS = 60, STEPS = 6 };
+    struct path lossy = {"lossy", "eth", "drop=20%,seed=5", CXE_ENCRYPTION_DEFAULT};
+    struct cxe_completion completions[STEPS];
+    struct cxe_region *sealed;
+    struct cxe_queue *queue;
+    struct bench bench;
+    uint64_t line[8] = {0};
+
+    set_up(&bench, &lossy);
+    cr_assert_eq(cxe_region_create(bench.connection, "sealed", 4096, 0, &sealed), 0);
+    cr_assert_eq(cxe_region_seal(sealed), 0);
+    cr_assert_eq(cxe_queue_open(bench.connection, STEPS, &queue), 0);
+    for (uint64_t round = 1; round <= ROUNDS; round++) {
+        for (uint64_t i = 1; i <= 3; i++) /* now requests are in flight, so the next ones share a frame */
+            cr_assert_eq(cxe_queue_write(queue, bench.region, i * LINE_BYTES, line, sizeof(line), NULL), 0);
+        cr_assert_eq(cxe_queue_write(queue, sealed, 0, line, sizeof(line), NULL), 0);
+        line[0] = 2 * round;
+        cr_assert_eq(cxe_queue_write(queue, bench.region, 0, line, sizeof(line), NULL), 0);
+        cxe_queue_flush(queue);
+        line[0] = 2 * round + 1;
+        cr_assert_eq(cxe_queue_write(queue, bench.region, 0, line, sizeof(line), NULL), 0);
+        for (int done = 0; done < STEPS;) {
+            int count = cxe_queue_wait(queue, completions, STEPS, 20 * NS_PER_S);
+
+            cr_assert_gt(count, 0, "%s", cxe_last_error());
+            done += count;
+        }
+        cr_assert_eq(cxe_read(bench.region, 0, line, sizeof(line)), 0);
+        cr_assert_eq(line[0], 2 * round + 1, "the earlier write was done last, in round %u", (unsigned)round);
+    }
+    cxe_queue_close(queue);
+    cxe_region_close(sealed);
+    tear_down(&bench);
+}
+
 /* ---- threads ---- */
 
 enum { ADDERS = 4, ADDITIONS = 500 };
