@@ -18,6 +18,7 @@ work=$(mktemp -d "/tmp/cxe-test-$(basename "$0" .sh).XXXXXX")
 export XDG_RUNTIME_DIR=$work
 started=()      # processes to end, by number
 at_end=()       # commands to run then
+failure=        # why, if it comes to that
 
 finish() {
     local status=$? command pid
@@ -32,8 +33,8 @@ finish() {
         wait "$pid" 2>/dev/null || true
     done
     if [ "$status" != 0 ] && [ "$status" != 77 ]; then
-        tail -n 30 "$work"/*.log 2>/dev/null || true
-        echo "seed $seed, exit status $status"
+        tail -n 15 "$work"/*.log 2>/dev/null || true
+        echo "seed $seed, exit status $status; $failure"
     fi
     rm -rf "$work"
     exit "$status"
@@ -48,7 +49,8 @@ skip() {
 }
 
 fail() {
-    echo "FAILED: $*" >&2
+    failure="FAILED: $*" # again at the end, below the logs; a subshell has only this line
+    echo "$failure" >&2
     exit 1
 }
 
