@@ -126,6 +126,11 @@ uint64_t pager_bytes(const struct pager *pager)
     return pager->bytes;
 }
 
+uint64_t pager_region_handle(const struct pager *pager)
+{
+    return pager->region->handle;
+}
+
 static int owns_fd;
 static bool owns_fd_found;
 static void owns_fd_each(struct pager *pager)

@@ -66,6 +66,8 @@ int pager_map(struct cxe_region *region, const struct cxe_map_options *options,
 
 void *pager_address(const struct pager *pager);
 uint64_t pager_bytes(const struct pager *pager);
+/* The handle of the region it shows: in the child of a fork, of a clone. */
+uint64_t pager_region_handle(const struct pager *pager);
 
 /* ---- for the preload library ---- */
 
