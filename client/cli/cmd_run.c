@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "lane.h"
 #include "run.h"
 #include "run_program.h"
 #include "run_report.h"
@@ -156,6 +157,15 @@ static int ask_server(void)
     return RUN_EXIT_FAILED;
 }
 
+static void delete_region(struct cxe_connection *connection, uint64_t handle)
+{
+    struct op op = {.opcode = OP_REGION_DELETE, .region = handle};
+    struct lane *lane = lane_acquire(connection);
+
+    lane_run(lane, &op, clock_now_ns() + NS_PER_S);
+    lane_release(lane);
+}
+
 /* The regions of processes that are gone. Those that live on keep theirs; the server deletes what is left. */
 static void delete_regions(const struct run *run)
 {
@@ -168,7 +178,7 @@ static void delete_regions(const struct run *run)
             continue;
         if (!connection && cxe_connect(cli_connect_options(), &connection) != 0)
             return;
-        cxe_region_delete(connection, process->region);
+        delete_region(connection, process->region_handle);
     }
     if (connection)
         cxe_disconnect(connection);

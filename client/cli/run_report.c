@@ -117,7 +117,7 @@ json_t *run_report_json(const struct run_report *report)
     for (unsigned i = 0; i < COUNTERS; i++)
         json_object_set_new(object, counters[i].name, cli_json_u64(sum(report, counters[i].offset)));
     for (unsigned i = 0; i < RUN_PROCESSES_MAX; i++)
-        if (report->processes[i].process)
+        if (report->processes[i].process && report->processes[i].region[0])
             json_array_append_new(processes, process_json(&report->processes[i]));
     json_object_set_new(object, "local_processes", cli_json_u64(report->local_processes));
     json_object_set_new(object, "processes", processes);

@@ -24,6 +24,7 @@ extern void *__dso_handle __attribute__((visibility("hidden")));
 int __register_atfork(handler *prepare, handler *parent, handler *child, void *dso);
 
 static bool started;
+static bool needs_thread;
 static pid_t process;
 
 /* ---- handlers ---- */
@@ -49,9 +50,12 @@ static void child_first(void)
     process = getpid();
     if (!started)
         return;
-    threads_defer();
-    report_forget();
+    /* Where a thread serves the faults, the handlers to come need it. It finds the stack of one that the fork
+     * left behind, complete with what libc would have to allocate. */
+    if (!needs_thread)
+        threads_defer();
     pager_fork_child();
+    report_fork();
     memory_unlock();
 }
 
@@ -93,8 +97,9 @@ INTERPOSED int __register_atfork(handler *prepare, handler *parent, handler *chi
 }
 
 /* By now an allocator that the program uses has registered its handlers. */
-void fork_start(void)
+void fork_start(enum cxe_fault_mode mode)
 {
+    needs_thread = mode == CXE_FAULT_THREAD;
     process = getpid();
     __register_atfork(NULL, NULL, child_last, &__dso_handle);
     started = true;

@@ -10,8 +10,10 @@
 
 #include <stdbool.h>
 
+#include "cxe.h"
+
 /* At the end of the constructor: from now on there is a mapping to look after. */
-void fork_start(void);
+void fork_start(enum cxe_fault_mode mode);
 
 /* True in the child of a vfork, which uses its parent's memory. Async-signal-safe. */
 bool fork_is_borrowing(void);

@@ -19,9 +19,12 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "forking.h"
 #include "memory.h"
 #include "pager.h"
+#include "report.h"
 #include "span.h"
+#include "stub.h"
 
 #define INTERPOSED __attribute__((visibility("default")))
 
@@ -76,6 +79,22 @@ INTERPOSED int madvise(void *address, size_t bytes, int advice)
 INTERPOSED int posix_madvise(void *address, size_t bytes, int advice)
 {
     return advice == POSIX_MADV_DONTNEED ? 0 : (int)-memory_advise(address, bytes, advice);
+}
+
+/* ---- the end ---- */
+
+/* Without destructors, but not without the last figures. */
+INTERPOSED void _exit(int status)
+{
+    if (!fork_is_borrowing())
+        report_write();
+    for (;;)
+        stub_call1(SYS_exit_group, status);
+}
+
+INTERPOSED void _Exit(int status)
+{
+    _exit(status);
 }
 
 /* ---- input and output ---- */

@@ -19,8 +19,8 @@ static bool started;
 static bool protection_changed; /* some page may not be readable and writable, which all free ones must be */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct space space; /* under lock, as are the counts */
-static struct memory_counts counts;
+static struct space space;          /* under lock */
+static struct memory_counts counts; /* relaxed: the first two written under lock */
 
 /* ---- addresses ---- */
 
@@ -61,9 +61,11 @@ static int check_range(const void *address, size_t bytes)
 
 static void count_taken(void)
 {
-    counts.taken_bytes = space.taken_pages * PAGE_BYTES;
-    if (counts.taken_bytes > counts.taken_bytes_most)
-        counts.taken_bytes_most = counts.taken_bytes;
+    uint64_t bytes = space.taken_pages * PAGE_BYTES;
+
+    store_relaxed(&counts.taken_bytes, bytes);
+    if (bytes > counts.taken_bytes_most)
+        store_relaxed(&counts.taken_bytes_most, bytes);
 }
 
 static int take(size_t count, size_t *first_out)
@@ -137,9 +139,10 @@ void memory_stop(void)
 
 void memory_counts(struct memory_counts *counts_out)
 {
-    pthread_mutex_lock(&lock);
-    *counts_out = counts;
-    pthread_mutex_unlock(&lock);
+    counts_out->taken_bytes = load_relaxed(&counts.taken_bytes);
+    counts_out->taken_bytes_most = load_relaxed(&counts.taken_bytes_most);
+    counts_out->fallback_count = load_relaxed(&counts.fallback_count);
+    counts_out->fallback_bytes = load_relaxed(&counts.fallback_bytes);
 }
 
 void memory_lock(void)
@@ -165,10 +168,8 @@ static bool is_plain(int protection, int flags)
 
 static void count_fallback(size_t bytes)
 {
-    pthread_mutex_lock(&lock);
-    counts.fallback_count++;
-    counts.fallback_bytes += bytes;
-    pthread_mutex_unlock(&lock);
+    fetch_add_relaxed(&counts.fallback_count, 1);
+    fetch_add_relaxed(&counts.fallback_bytes, bytes);
 }
 
 /* An address that the caller would like: jemalloc and others grow what they have. */

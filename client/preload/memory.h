@@ -31,6 +31,7 @@ int memory_start(const struct memory_options *options);
 /* For the child of a fork that has no mapping, and at the end: new mappings are local from now on. */
 void memory_stop(void);
 
+/* Async-signal-safe. */
 void memory_counts(struct memory_counts *counts_out);
 
 /* Around fork: nobody else changes anything in between. */

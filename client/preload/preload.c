@@ -241,7 +241,7 @@ static void start(const struct settings *settings)
     threads_start();
     memory.base = pool.address;
     memory.bytes = cxe_region_bytes(pool.region);
-    fork_start();
+    fork_start(pool.mode);
     error = memory_start(&memory);
     if (error)
         complain(settings, "%s", strerrordesc_np(-error));

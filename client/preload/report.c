@@ -16,11 +16,13 @@
 #include "fds.h"
 #include "limits.h"
 #include "memory.h"
+#include "pager.h"
 #include "run.h"
 #include "units.h"
 
 #define REFRESH_NS (200 * NS_PER_MS)
 
+static struct run_report *page; /* NULL: nobody wants to know */
 static struct run_process *own;
 static struct cxe_connection *connection;
 static const void *mapping;
@@ -74,9 +76,11 @@ static void write_connection(struct run_process *process)
     process->retransmits = info.retransmits;
 }
 
+/* Does without where somebody writes already: it is called from _exit, perhaps in a signal handler. */
 void report_write(void)
 {
-    pthread_mutex_lock(&lock);
+    if (pthread_mutex_trylock(&lock) != 0)
+        return;
     if (own) {
         write_memory(own);
         write_mapping(own);
@@ -95,12 +99,6 @@ static void *report_main(void *unused)
         report_write();
     }
     return NULL;
-}
-
-void report_forget(void)
-{
-    own = NULL;
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 /* A descriptor that programs executed later find too; hence kept from this one. */
@@ -135,19 +133,31 @@ void report_local(void)
         fetch_add_relaxed(&report->local_processes, 1);
 }
 
-static struct run_process *claim(struct run_report *report, const char *region)
+/* A part of the page for this process; NULL: it is full. */
+static struct run_process *claim(const char *region)
 {
+    const struct pager *pager = pager_find(mapping);
+
     for (unsigned i = 0; i < RUN_PROCESSES_MAX; i++) {
-        struct run_process *process = &report->processes[i];
+        struct run_process *process = &page->processes[i];
         int32_t expected = 0;
 
         if (!cas_acq_rel(&process->process, &expected, (int32_t)getpid()))
             continue;
         strncpy(process->region, region, sizeof(process->region) - 1);
         strncpy(process->program, program_invocation_short_name, sizeof(process->program) - 1);
+        process->region_handle = pager ? pager_region_handle(pager) : 0;
         return process;
     }
     return NULL;
+}
+
+void report_fork(void)
+{
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    if (page)
+        claim("");
+    own = NULL;
 }
 
 static int start_thread(void)
@@ -167,14 +177,13 @@ static int start_thread(void)
 
 int report_start(struct cxe_connection *of, const char *region, const void *at)
 {
-    struct run_report *report = NULL;
-    int error = map_report(&report);
+    int error = map_report(&page);
 
     if (error)
         return error == -ENOENT ? 0 : error;
     connection = of;
     mapping = at;
-    own = claim(report, region);
+    own = claim(region);
     if (!own)
         return -ENOSPC;
     report_write();

@@ -14,7 +14,8 @@ void report_local(void);
 /* Writes the counters now. */
 void report_write(void);
 
-/* In the child of a fork: the page is the parent's to write. */
-void report_forget(void);
+/* In the child of a fork, which has a mapping of its own: another part of the page. Written at its end only.
+ */
+void report_fork(void);
 
 #endif

@@ -29,10 +29,11 @@
 
 /* What one process did; written by it alone, several times a second, so that it is there after a kill. */
 struct run_process {
-    int32_t process;     /* 0: free; compare-and-swap */
-    uint32_t fault_mode; /* enum cxe_fault_mode */
-    char region[CXE_NAME_BYTES];
+    int32_t process;             /* 0: free; compare-and-swap */
+    uint32_t fault_mode;         /* enum cxe_fault_mode */
+    char region[CXE_NAME_BYTES]; /* empty: of a fork, without counters */
     char program[32];
+    uint64_t region_handle;
     uint64_t local_bytes, region_bytes;
     uint64_t resident_bytes, dirty_bytes;
     uint64_t taken_bytes, taken_bytes_most;

@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* Takes SIGSYS for the filter's traps and unblocks both signals in this thread. Before the filter. SIGBUS is the
- * pager's where faults are handled inline, and else the program's. */
+/* Takes SIGSYS for the filter's traps and unblocks both signals in this thread. Before the filter. SIGBUS is
+ * the pager's where faults are handled inline, and else the program's. */
 int signals_install(bool sigbus_is_ours);
 
 /* Is the signal one that the kernel must not hear of from the program? Async-signal-safe. */
