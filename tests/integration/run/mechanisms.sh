@@ -1,0 +1,48 @@
+#!/bin/bash
+# mechanisms.sh - one mechanism of `cxe run` after the other, in small programs, in both fault modes
+. "$(dirname "$0")/../lib.sh"
+here=$root/tests/integration/run
+
+start_fabricd
+cd "$work"
+for program in calls signals memory forks; do
+    "${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -o "$program" "$here/$program.c" -lpthread
+done
+
+# run NAME OPTIONS... -- PROGRAM...: it says "fine", within a minute
+run() {
+    local name=$1
+    shift
+    timeout 60 cxe run "$@" >"$work/$name.log" 2>&1 || fail "$name ended with status $?"
+    grep -qx fine "$work/$name.log" || fail "$name did not say that all is fine"
+}
+
+modes=inline
+# A thread can serve the kernel's faults only where userfaultfd is allowed to see them.
+if timeout 20 cxe run --fault-mode thread -- true 2>/dev/null; then
+    modes="inline thread"
+else
+    echo "no thread mode: userfaultfd may not serve faults of the kernel here"
+fi
+for mode in $modes; do
+    run "calls-$mode" --fault-mode "$mode" --local 4M --size 96M -- ./calls
+    run "signals-$mode" --fault-mode "$mode" --local 1M --size 32M -- ./signals
+    run "memory-$mode" --fault-mode "$mode" --local 1M --size 64M -- ./memory
+    run "forks-$mode" --fault-mode "$mode" --local 3M --size 64M -- ./forks
+done
+run full --local 1M --size 16M -- ./memory full
+run strict --local 1M --size 16M --strict -- ./memory strict
+
+# An ordinary user has neither CAP_SYS_PTRACE nor CAP_SYS_ADMIN; his programs cannot gain rights any more.
+if [ "$(id -u)" = 0 ]; then
+    chmod 711 "$work"
+    mkdir -m 777 user
+    cp calls user/
+    (cd user && setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
+        timeout 60 cxe run --local 4M --size 96M -- ./calls) >"$work/user.log" 2>&1 || fail "an ordinary user: $?"
+    grep -qx fine "$work/user.log"
+fi
+
+# Nothing stays behind at the server.
+wait_until 10 sh -c '[ "$(cxe region list --json | tr -d " \n")" = "[]" ] || [ -z "$(cxe region list | grep run-)" ]'
+stop_fabricd
