@@ -299,6 +299,15 @@ static bool has_vanished(struct fault *fault)
     return fault->missing && !fault->waited && !uffd_page_present(fault->pager, fault->page);
 }
 
+/* A write-back is reading the page, and may be the one that faults: it must not wait for itself. */
+static int vanished_in_hand(struct fault *fault)
+{
+    pager_complain("the program discarded memory of a mapping that was being written back",
+                   page_address(fault->pager, fault->page));
+    uffd_poison(fault->pager, fault->page);
+    return -EFAULT;
+}
+
 static int settled(struct fault *fault)
 {
     uffd_wake(fault->pager, fault->page);
@@ -328,6 +337,11 @@ static int step(struct fault *fault, uint64_t word, unsigned *tries)
         fault->waited = true;
         return -EAGAIN;
     case PAGE_BUSY:
+        if ((word & PAGE_SENDING) && has_vanished(fault))
+            return vanished_in_hand(fault);
+        pager_backoff(tries);
+        fault->waited |= !(word & PAGE_SENDING);
+        return -EAGAIN;
     case PAGE_DROPPING:
         pager_backoff(tries);
         fault->waited = true;

@@ -289,6 +289,28 @@ Test(program, discarding_a_dirty_page_is_loud)
     finish(region, memory);
 }
 
+static void discard_then_sync(enum cxe_fault_mode mode)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){.fault_mode = mode});
+
+    pager_sigaction(&action, NULL);
+    memory[PAGE] = 3;
+    madvise(memory + PAGE, PAGE, MADV_DONTNEED);
+    cxe_sync(memory, MIB);
+}
+
+Test(program, writing_back_a_discarded_page_kills, .signal = SIGBUS)
+{
+    discard_then_sync(CXE_FAULT_INLINE);
+}
+
+Test(program, writing_back_a_discarded_page_kills_in_thread_mode, .signal = SIGBUS)
+{
+    discard_then_sync(CXE_FAULT_THREAD);
+}
+
 /* Neither one nor both may give zeros. */
 Test(program, closing_the_library_s_descriptors)
 {
