@@ -313,6 +313,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     options = parser.parse_args()
     processes = Processes()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent did about it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="cxe-demo.") as name:
         try:

@@ -21,6 +21,18 @@ done
 value=$(cxe fetch counter 0 add 0 --json | $python -c 'import json, sys; print(json.load(sys.stdin)["old"])')
 [ "$((value))" = 40 ] || fail "40 additions came to $value"
 
+# A program's memory, too. Pages go and come back over such a network, and each is right.
+seq 300000 | $python -c 'import random, sys; l = sys.stdin.readlines(); random.Random(1).shuffle(l); sys.stdout.writelines(l)' >"$work/numbers"
+sort -n "$work/numbers" | sha256sum >"$work/local"
+cxe run --fault "$faults" --local 4M --stats "$work/stats.json" -- sort -S 64M -n "$work/numbers" | sha256sum >"$work/remote"
+same "$work/local" "$work/remote"
+$python - "$work/stats.json" <<'END' || fail "sort did not use the pool, or nothing was lost"
+import json, sys
+stats = json.load(open(sys.argv[1]))
+print(stats["fetched_pages"], "pages fetched,", stats["retransmits"], "frames repeated")
+sys.exit(not (stats["fetched_pages"] > 100 and stats["retransmits"] > 10))
+END
+
 # The daemon's side of the network does it too.
 stop_fabricd
 start_fabricd --fault "drop=10%,dup=5%,reorder=10%,seed=$seed"
