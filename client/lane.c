@@ -185,19 +185,19 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
     body_bytes = record_open(&lane->link.opener, lane->received, frame_bytes, now_ns, NULL);
     if (body_bytes < 0 || codec_check_body(body, (size_t)body_bytes) < 0)
         return; /* damaged or forged: as good as lost */
-    link_heard(lane, now_ns);
     switch ((enum body_kind)body[0]) {
     case BODY_RESPONSE:
         lane_answer(lane, body, (size_t)body_bytes, now_ns);
-        return;
+        break;
     case BODY_CLOSE:
         lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
-        return;
+        break;
     case BODY_PING:
     case BODY_PONG:
     case BODY_REQUEST:
-        return;
+        break;
     }
+    link_heard(lane, now_ns); /* last: does the lane still wait for an answer? */
 }
 
 static bool receive_one(struct lane *lane)
@@ -221,9 +221,7 @@ static bool receive_one(struct lane *lane)
 /* Is there anything to hear? Looking for more costs a system call, so the last answer ends the search. */
 static bool awaits_frame(const struct lane *lane)
 {
-    unsigned building = lane->building != 0;
-
-    return lane->window.in_flight > building || lane->link.state != LINK_IDLE || !lane->link.up;
+    return lane_asks(lane) || lane->link.state != LINK_IDLE || !lane->link.up;
 }
 
 /* Takes what has arrived. True if anything had. */

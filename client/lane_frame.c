@@ -152,7 +152,7 @@ static bool pass_fence(struct lane *lane)
     struct op *fence = lane->posted_first;
 
     lane_flush(lane); /* what is still building afterwards is empty */
-    if (lane->window.in_flight > (lane->building != 0) || lane->rests > 0)
+    if (lane_asks(lane) || lane->rests > 0)
         return false;
     pop_posted(lane);
     fence->issued = true;

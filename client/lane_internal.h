@@ -131,6 +131,12 @@ static inline struct frame *lane_frame(struct lane *lane, uint64_t seq)
     return lane->frames[seq % SESSION_SLOTS];
 }
 
+/* Was anything sent that is not answered? */
+static inline bool lane_asks(const struct lane *lane)
+{
+    return lane->window.in_flight > (lane->building != 0);
+}
+
 /* ---- lane_link.c ---- */
 
 /* Whatever the link has to do now: handshakes, trials, giving up. */

@@ -249,7 +249,7 @@ void link_heard(struct lane *lane, uint64_t now_ns)
     struct link *link = &lane->link;
 
     link->heard_ns = now_ns;
-    link->asked_ns = lane->window.in_flight > 0 ? now_ns : 0;
+    link->asked_ns = lane_asks(lane) ? now_ns : 0;
     link->refused = 0;
     if (link->state == LINK_IDLE)
         return;
@@ -299,6 +299,8 @@ void link_tick(struct lane *lane, uint64_t now_ns)
 
     if (lane->endpoint_lost)
         reconnect_endpoint(lane, now_ns);
+    if (!link->up && link->asked_ns == 0 && lane->busy > 0)
+        link->asked_ns = now_ns; /* operations wait, and it is the handshake that is not answered */
     switch (link->state) {
     case LINK_IDLE:
         if (needs_session(lane, now_ns))

@@ -9,6 +9,8 @@
 
 #include "atomic.h"
 #include "clock.h"
+#include "connection.h"
+#include "lane_internal.h"
 #include "limits.h"
 #include "server.h"
 
@@ -151,6 +153,65 @@ Test(loss, a_server_that_is_away_is_waited_for_and_then_reported)
     cxe_region_close(region);
     cr_assert_eq(cxe_disconnect(connection), 0);
     cr_assert_eq(cxe_connect(&options, &connection), -ECONNREFUSED, "%s", cxe_last_error());
+}
+
+/* An answer ends the wait for it: the time until the next question is no silence. */
+Test(loss, idleness_is_not_the_servers_silence)
+{
+    struct cxe_connect_options options = {.timeout_ns = 300 * NS_PER_MS, .fault = "delay=2ms,seed=1"};
+    struct cxe_connection *connection;
+    struct cxe_completion completion;
+    struct cxe_region *region;
+    struct cxe_queue *queue;
+    uint8_t line[LINE_BYTES] = {1};
+    uint64_t hellos;
+    int count;
+
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, &connection), 0);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    cr_assert_eq(cxe_queue_open(connection, 1, &queue), 0);
+    cr_assert_eq(cxe_queue_write(queue, region, 0, line, sizeof(line), NULL), 0);
+    cr_assert_eq(cxe_queue_wait(queue, &completion, 1, 5 * NS_PER_S), 1);
+    hellos = load_relaxed(&worker_counters(server.worker)->handshake_hellos);
+    usleep(600000);
+    cr_assert_eq(cxe_queue_write(queue, region, 0, line, sizeof(line), NULL), 0);
+    while ((count = cxe_queue_poll(queue, &completion, 1)) == 0)
+        ;
+    cr_assert_eq(count, 1);
+    cr_assert_eq(completion.result, 0, "given up at once: %d", completion.result);
+    cr_assert_eq(load_relaxed(&worker_counters(server.worker)->handshake_hellos), hellos,
+                 "it doubted a session that was merely not used");
+    cxe_queue_close(queue);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+/* The lane shakes hands before it sends anything, in vain: then the handshake is what is not answered. */
+Test(loss, silence_counts_also_before_anything_could_be_sent)
+{
+    struct cxe_connection *connection;
+    struct op read = {.opcode = OP_MEM_RD, .line_count = 1};
+    uint8_t line[LINE_BYTES];
+    struct lane *lane;
+
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    lane = connection->lanes[0];
+    read.result = line;
+    stop();
+    lane_hold(lane);
+    lane->link.heard_ns -= 3600 * NS_PER_S; /* too long ago to trust the session */
+    cr_assert_eq(lane_run(lane, &read, clock_now_ns() + 50 * NS_PER_MS), -ETIMEDOUT);
+    lane_post(lane, &read);
+    cr_assert_eq(lane_wait(lane, &read, clock_now_ns() + 100 * NS_PER_MS), -ETIMEDOUT);
+    cr_assert_geq(lane_silence_ns(lane), 100 * NS_PER_MS);
+    cr_assert_eq(lane_cancel(lane, &read), -ETIMEDOUT);
+    lane_release(lane);
+    cr_assert_eq(cxe_disconnect(connection), 0);
 }
 
 Test(loss, encryption_is_never_dropped_by_itself)
