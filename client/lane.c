@@ -205,8 +205,8 @@ static bool receive_one(struct lane *lane)
     int bytes = endpoint_receive(lane->endpoint, lane->received, sizeof(lane->received), NULL);
     const struct record_header *header = (const struct record_header *)lane->received;
 
-    if (bytes == -ECONNREFUSED)
-        lane->link.refused = bytes;
+    if (bytes < 0)
+        link_note_error(lane, bytes);
     if (bytes < (int)sizeof(*header))
         return bytes > 0;
     if (header->magic != WIRE_MAGIC || header->version != WIRE_VERSION)
@@ -286,17 +286,27 @@ static uint64_t earliest(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* When there is something to do, if no frame comes before. Without a session nothing is repeated. */
+static uint64_t next_due_ns(const struct lane *lane, uint64_t now_ns)
+{
+    uint64_t due_ns = earliest(link_next_ns(lane, now_ns), now_ns + LANE_SLEEP_NS);
+
+    if (lane->link.up)
+        due_ns = earliest(due_ns, window_next_due_ns(&lane->window));
+    return lane->endpoint_lost ? earliest(due_ns, lane->reconnect_ns) : due_ns;
+}
+
 /* Sleeps until a frame comes or something is due. */
 static void sleep_for_frame(struct lane *lane, uint64_t deadline_ns)
 {
     struct pollfd readable = {.fd = lane->endpoint->fd, .events = POLLIN};
     uint64_t now_ns = clock_now_ns();
-    uint64_t wake_ns =
-        earliest(deadline_ns, earliest(window_next_due_ns(&lane->window), link_next_ns(lane, now_ns)));
+    uint64_t wake_ns = earliest(deadline_ns, next_due_ns(lane, now_ns));
     struct timespec timeout;
 
-    wake_ns = earliest(wake_ns, now_ns + LANE_SLEEP_NS);
-    if (wake_ns <= now_ns || endpoint_arm(lane->endpoint) < 0)
+    if (lane->endpoint_lost)
+        readable.fd = -1; /* nothing comes from there any more, and some descriptors then never rest */
+    if (wake_ns <= now_ns || (!lane->endpoint_lost && endpoint_arm(lane->endpoint) < 0))
         return;
     timeout.tv_sec = (time_t)((wake_ns - now_ns) / NS_PER_S);
     timeout.tv_nsec = (long)((wake_ns - now_ns) % NS_PER_S);

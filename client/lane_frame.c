@@ -278,7 +278,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
-    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
 }
 
 /* ---- answers ---- */

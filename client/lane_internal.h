@@ -145,9 +145,9 @@ void link_tick(struct lane *lane, uint64_t now_ns);
 void link_handshake_frame(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns);
 /* When link_tick has something to do, at the latest. */
 uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns);
-/* What endpoint_send returned: refusals are hints, other errors mean that the transport's connection is gone.
+/* What the endpoint returned: refusals are hints, other errors mean that the transport's connection is gone.
  */
-void link_note_send(struct lane *lane, int error);
+void link_note_error(struct lane *lane, int error);
 /* An authentic frame of the session came. */
 void link_heard(struct lane *lane, uint64_t now_ns);
 

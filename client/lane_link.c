@@ -34,7 +34,7 @@ static uint8_t cipher_mask(const struct lane *lane)
     return record_ciphers_available() & (uint8_t) ~(1u << RECORD_CIPHER_PLAIN);
 }
 
-void link_note_send(struct lane *lane, int error)
+void link_note_error(struct lane *lane, int error)
 {
     if (error == -ECONNREFUSED)
         lane->link.refused = error;
@@ -56,7 +56,7 @@ static void send_hello(struct lane *lane, uint64_t now_ns)
 {
     size_t bytes = handshake_client_hello(&lane->link.handshake, lane->sealed);
 
-    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, bytes));
+    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, bytes));
     schedule_retry(&lane->link, now_ns);
 }
 
@@ -78,7 +78,7 @@ static void start_handshake(struct lane *lane, uint64_t now_ns)
 
 static void send_init(struct lane *lane, uint64_t now_ns)
 {
-    link_note_send(lane, endpoint_send(lane->endpoint, NULL, lane->link.init, lane->link.init_bytes));
+    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->link.init, lane->link.init_bytes));
     schedule_retry(&lane->link, now_ns);
 }
 
@@ -325,6 +325,11 @@ void link_tick(struct lane *lane, uint64_t now_ns)
     }
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
 {
     const struct link *link = &lane->link;
@@ -333,7 +338,9 @@ uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
     case LINK_IDLE:
         if (!link->up)
             return link->retry_ns;
-        return link->asked_ns ? link->asked_ns + LINK_SUSPECT_NS : now_ns + LINK_SUSPECT_NS;
+        if (!link->asked_ns)
+            return now_ns + LINK_SUSPECT_NS;
+        return later(link->asked_ns + LINK_SUSPECT_NS, link->retry_ns);
     case LINK_HELLO:
     case LINK_INIT:
         return link->retry_ns;

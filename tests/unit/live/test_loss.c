@@ -155,6 +155,46 @@ Test(loss, a_server_that_is_away_is_waited_for_and_then_reported)
     cr_assert_eq(cxe_connect(&options, &connection), -ECONNREFUSED, "%s", cxe_last_error());
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
+static void wait_without_work(const char *transport)
+{
+    struct cxe_connect_options options = {.timeout_ns = NS_PER_S, .transport = transport};
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    uint8_t line[LINE_BYTES];
+    uint64_t before_ns;
+
+    server.transport = transport;
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, &connection), 0);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    stop();
+    before_ns = thread_cpu_ns();
+    cr_assert_eq(cxe_read(region, 0, line, sizeof(line)), -ETIMEDOUT);
+    cr_assert_lt(thread_cpu_ns() - before_ns, NS_PER_S / 5, "it spun");
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+}
+
+Test(loss, who_waits_for_a_server_that_is_away_sleeps)
+{
+    wait_without_work("eth");
+}
+
+Test(loss, who_waits_for_a_server_that_is_away_sleeps_over_libfabric)
+{
+    wait_without_work("ofi:tcp");
+}
+
 /* An answer ends the wait for it: the time until the next question is no silence. */
 Test(loss, idleness_is_not_the_servers_silence)
 {
