@@ -130,27 +130,43 @@ static void unlink_posted(struct lane *lane, struct op *op)
     }
 }
 
+/* Takes the operation's parts out of the frames that were never sent. Those that were cannot be changed any
+ * more: there the part only loses its owner. Returns how many these are. */
+static unsigned disown_parts(struct lane *lane, struct op *op)
+{
+    unsigned sent = 0;
+
+    for (unsigned i = 0; op->parts > 0 && i < SESSION_SLOTS; i++) {
+        struct frame *frame = lane->frames[i];
+
+        for (unsigned j = frame->op_count; j-- > 0;) {
+            if (frame->parts[j].op != op)
+                continue;
+            op->parts--;
+            frame->parts[j].op = NULL;
+            if (lane_was_sent(lane, frame))
+                sent++;
+            else
+                lane_drop_part(lane, frame, j);
+        }
+    }
+    CHECK(op->parts == 0);
+    return sent;
+}
+
 int lane_cancel(struct lane *lane, struct op *op)
 {
     bool mutates = op_infos[op->opcode].flags & OP_MUTATES;
-    bool may_happen = mutates && (op->parts > 0 || op->part_done);
+    unsigned sent;
 
     CHECK(!op->finished);
     if (!op->issued)
         unlink_posted(lane, op);
-    for (unsigned i = 0; op->parts > 0 && i < SESSION_SLOTS; i++) {
-        struct frame *frame = lane->frames[i];
-
-        for (unsigned j = 0; j < frame->op_count; j++) {
-            if (frame->parts[j].op != op)
-                continue;
-            frame->parts[j].op = NULL;
-            op->parts--;
-        }
-    }
-    CHECK(op->parts == 0);
+    sent = disown_parts(lane, op);
+    if (mutates && sent > 0)
+        link_close(lane); /* repeated later, it could undo what its owner does next */
     op->finished = true;
-    op->outcome = may_happen ? -CXE_EUNKNOWN : -ETIMEDOUT;
+    op->outcome = mutates && (sent > 0 || op->part_done) ? -CXE_EUNKNOWN : -ETIMEDOUT;
     lane->busy--;
     return op->outcome;
 }
@@ -474,22 +490,12 @@ close_lane:
     return error;
 }
 
-static void say_close(struct lane *lane)
-{
-    struct body_header close = {.kind = BODY_CLOSE};
-    int frame_bytes = record_seal(&lane->link.sealer, (const uint8_t *)&close, sizeof(close), lane->sealed,
-                                  clock_now_ns(), NULL);
-
-    if (frame_bytes > 0)
-        endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes);
-}
-
 void lane_close(struct lane *lane, bool tell)
 {
     if (!lane)
         return;
-    if (tell && lane->link.up)
-        say_close(lane);
+    if (tell)
+        link_close(lane);
     endpoint_close(lane->endpoint);
     order_close(lane->order);
     if (lane->frame_memory && lane->frame_memory != MAP_FAILED)

@@ -79,8 +79,10 @@ int lane_wait_any(struct lane *lane, uint64_t deadline_ns);
 /* The same until nothing is in flight or posted. */
 int lane_drain(struct lane *lane, uint64_t deadline_ns);
 
-/* Takes the operation back; its memory is the caller's again, `done` is not called. What of it was sent may
- * still happen. Returns -ETIMEDOUT if it surely changed nothing, -CXE_EUNKNOWN if it may have. */
+/* Takes the operation back; its memory is the caller's again, `done` is not called. Returns -ETIMEDOUT if it
+ * surely changed nothing, -CXE_EUNKNOWN if it may have. The lane never sends it again: if a part of it that
+ * changes something was sent and not answered, the session ends, and so do, with -CXE_EUNKNOWN, other
+ * operations in flight on it that change something. */
 int lane_cancel(struct lane *lane, struct op *op);
 
 /* Posts, waits, cancels at the deadline: the common case. */

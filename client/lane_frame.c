@@ -399,3 +399,25 @@ void lane_fail_frame(struct lane *lane, struct frame *frame, int result)
         end_part(lane, &frame->parts[i], result, result == -CXE_EUNKNOWN);
     frame->op_count = 0;
 }
+
+void lane_drop_part(struct lane *lane, struct frame *frame, unsigned index)
+{
+    const uint8_t *at = frame->body + BODY_HEADER_BYTES, *end = frame->body + frame->body_bytes;
+    uint8_t *from = frame->body + BODY_HEADER_BYTES;
+    struct op_view dropped;
+
+    for (unsigned i = 0; i <= index; i++) {
+        from = frame->body + (at - frame->body);
+        CHECK(codec_read_op(&at, end, &dropped) == 0); /* we wrote it */
+    }
+    memmove(from, at, (size_t)(end - at));
+    frame->body_bytes -= (uint32_t)(at - from);
+    frame->result_bytes -= dropped.result_bytes;
+    frame->op_count--;
+    memmove(&frame->parts[index], &frame->parts[index + 1], (frame->op_count - index) * sizeof(struct part));
+    if (frame->op_count > 0)
+        return;
+    frame->mutates = false;
+    lane->rests -= frame->rest;
+    frame->rest = false;
+}

@@ -125,10 +125,18 @@ void lane_transmit(struct lane *lane, struct frame *frame);
 void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns);
 /* Ends all parts of a frame with `result`; the frame is then empty. */
 void lane_fail_frame(struct lane *lane, struct frame *frame, int result);
+/* Takes an ownerless part out of a frame that was not sent under its number: it is then surely not done. */
+void lane_drop_part(struct lane *lane, struct frame *frame, unsigned index);
 
 static inline struct frame *lane_frame(struct lane *lane, uint64_t seq)
 {
     return lane->frames[seq % SESSION_SLOTS];
+}
+
+/* Did what stands in the frame leave at least once? What an answer left undone did not. */
+static inline bool lane_was_sent(const struct lane *lane, const struct frame *frame)
+{
+    return !frame->rest && lane->window.slots[frame->seq % SESSION_SLOTS].tries > 0;
 }
 
 /* Was anything sent that is not answered? */
@@ -148,6 +156,8 @@ uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns);
 /* What the endpoint returned: refusals are hints, other errors mean that the transport's connection is gone.
  */
 void link_note_error(struct lane *lane, int error);
+/* Ends the session, and tells the server if it stands: nothing of it is repeated. link_tick makes another. */
+void link_close(struct lane *lane);
 /* An authentic frame of the session came. */
 void link_heard(struct lane *lane, uint64_t now_ns);
 

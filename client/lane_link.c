@@ -42,6 +42,20 @@ void link_note_error(struct lane *lane, int error)
         lane->endpoint_lost = true;
 }
 
+void link_close(struct lane *lane)
+{
+    struct body_header close = {.kind = BODY_CLOSE};
+    int frame_bytes;
+
+    if (!lane->link.up)
+        return;
+    lane->link.up = false;
+    frame_bytes = record_seal(&lane->link.sealer, (const uint8_t *)&close, sizeof(close), lane->sealed,
+                              clock_now_ns(), NULL);
+    if (frame_bytes > 0)
+        link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+}
+
 /* ---- handshake ---- */
 
 static void schedule_retry(struct link *link, uint64_t now_ns)
@@ -98,17 +112,12 @@ static void take_cookie(struct lane *lane, const uint8_t *frame, size_t frame_by
 
 /* ---- replacing the session ---- */
 
-static bool was_sent(const struct lane *lane, const struct frame *frame)
-{
-    return lane->window.slots[frame->seq % SESSION_SLOTS].tries > 0;
-}
-
 /* Does the request move to the new session? Otherwise its operations have ended. */
 static bool survives(struct lane *lane, struct frame *frame)
 {
     size_t limit = lane->frame_bytes - RECORD_OVERHEAD;
 
-    if (frame->rest || !was_sent(lane, frame))
+    if (!lane_was_sent(lane, frame))
         return true; /* never executed, that is known */
     if (frame->mutates) {
         lane_fail_frame(lane, frame, -CXE_EUNKNOWN);
@@ -202,7 +211,7 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, struct
 static void repeat_all(struct lane *lane)
 {
     for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
-        if (window_in_flight(&lane->window, seq) && was_sent(lane, lane_frame(lane, seq)))
+        if (window_in_flight(&lane->window, seq) && lane_was_sent(lane, lane_frame(lane, seq)))
             lane_transmit(lane, lane_frame(lane, seq));
 }
 

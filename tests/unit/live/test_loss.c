@@ -10,6 +10,7 @@
 #include "atomic.h"
 #include "clock.h"
 #include "connection.h"
+#include "fault.h"
 #include "lane_internal.h"
 #include "limits.h"
 #include "server.h"
@@ -193,6 +194,86 @@ Test(loss, who_waits_for_a_server_that_is_away_sleeps)
 Test(loss, who_waits_for_a_server_that_is_away_sleeps_over_libfabric)
 {
     wait_without_work("ofi:tcp");
+}
+
+/* A connection of two lanes with a short timeout, and a region, whose first lines are 1. */
+static void connect_with_cable(struct cxe_connection **connection_out, struct cxe_region **region_out)
+{
+    struct cxe_connect_options options = {.timeout_ns = 300 * NS_PER_MS, .lanes = 2, .fault = "seed=1"};
+    uint64_t lines[4][8] = {{1}, {1}, {1}, {1}};
+
+    server_start(&server);
+    options.server = server.address;
+    options.server_key = server.key_text;
+    cr_assert_eq(cxe_connect(&options, connection_out), 0);
+    cr_assert_eq(cxe_region_create(*connection_out, "r", 4096, 0, region_out), 0);
+    cr_assert_eq(cxe_write(*region_out, 0, lines, sizeof(lines)), 0);
+}
+
+/* The later write goes over another lane, as another thread's would. */
+Test(loss, a_write_given_up_never_happens_after_a_later_one)
+{
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    struct lane *lane;
+    uint64_t line[8] = {2};
+    struct op read = {.opcode = OP_MEM_RD, .line_count = 1, .result = line};
+
+    connect_with_cable(&connection, &region);
+    read.region = region->handle;
+    for (int i = 0; i < 2; i++)
+        fault_cut(connection->lanes[i]->endpoint, FAULT_CUT_OUT);
+    cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), -CXE_EUNKNOWN);
+    for (int i = 0; i < 2; i++)
+        fault_cut(connection->lanes[i]->endpoint, FAULT_CUT_NONE);
+    lane = connection->lanes[connection->lanes[0]->window.in_flight == 0];
+    lane_hold(lane);
+    line[0] = 3;
+    cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0, "%s", cxe_last_error());
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(lane_run(lane, &read, clock_now_ns() + 5 * NS_PER_S), 0);
+        cr_assert_eq(line[0], 3, "the write that was given up came back");
+        usleep(30000);
+    }
+    lane_release(lane);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+Test(loss, what_never_left_its_frame_is_not_done)
+{
+    static const int expected[4] = {-CXE_EUNKNOWN, -CXE_EUNKNOWN, -ETIMEDOUT, -ETIMEDOUT};
+    uint64_t line[8] = {2}, lines[4][8], deadline_ns;
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    struct lane *lane;
+    struct op writes[4];
+
+    connect_with_cable(&connection, &region);
+    deadline_ns = clock_now_ns() + 10 * NS_PER_S;
+    cr_assert_eq(lane_open(connection, true, deadline_ns, &lane), 0);
+    fault_cut(lane->endpoint, FAULT_CUT_OUT);
+    for (uint64_t i = 0; i < 4; i++) { /* two leave at once, the others wait in a frame for more to come */
+        writes[i] = (struct op){.opcode = OP_MEM_WR,
+                                .line_count = 1,
+                                .region = region->handle,
+                                .offset = i * LINE_BYTES,
+                                .operand = line};
+        lane_post(lane, &writes[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(lane_cancel(lane, &writes[i]), expected[i], "write %d", i);
+    cr_assert(lane_valid(lane));
+    fault_cut(lane->endpoint, FAULT_CUT_NONE);
+    writes[0] = (struct op){.opcode = OP_MEM_RD, .line_count = 4, .region = region->handle, .result = lines};
+    cr_assert_eq(lane_run(lane, &writes[0], deadline_ns), 0);
+    cr_assert_eq(lines[2][0], 1, "not done, it was said");
+    cr_assert_eq(lines[3][0], 1, "not done, it was said");
+    lane_close(lane, true);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
 }
 
 /* An answer ends the wait for it: the time until the next question is no silence. */
