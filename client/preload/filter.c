@@ -23,6 +23,8 @@ static_assert(PAGER_WINDOW_BASE % PAGER_WINDOW_BYTES == 0, "the window is aligne
 
 #define X32_BIT     0x40000000
 #define CLASSES_MAX 64
+#define NUMBERS     512 /* of system calls */
+#define JUMPS_MAX   (NUMBERS + CLASSES_MAX)
 
 /* What is asked about a call; calls of the same class share the questions. */
 struct class
@@ -40,11 +42,13 @@ struct builder {
     struct class classes[CLASSES_MAX];
     unsigned class_count;
     unsigned starts[CLASSES_MAX]; /* of each class' code */
-    uint8_t class_of[512];        /* by number; the last one stands for all beyond */
+    uint8_t class_of[NUMBERS];    /* the last one stands for all beyond */
+    uint16_t runs[NUMBERS];       /* where runs of one class start */
+    unsigned run_count;
     struct {
         unsigned at;
         uint8_t class;
-    } jumps[1024]; /* JA instructions to be aimed at a class */
+    } jumps[JUMPS_MAX]; /* JA instructions to be aimed at a class */
     unsigned jump_count;
 };
 
@@ -101,8 +105,6 @@ static const size_t ip_field = offsetof(struct seccomp_data, instruction_pointer
 
 /* ---- one class ---- */
 
-#define STUB_TRAP_INSTRUCTIONS 7
-
 /* Traps, unless the call comes from our stub. */
 static void emit_trap(struct builder *builder)
 {
@@ -115,15 +117,20 @@ static void emit_trap(struct builder *builder)
     emit_return(builder, SECCOMP_RET_TRAP | FILTER_COOKIE);
 }
 
+#define POINTER_INSTRUCTIONS 3
+
 static void emit_pointers(struct builder *builder, unsigned pointers)
 {
     for (unsigned i = 0; i < pointers; i++) {
+        unsigned rest = pointers - i - 1;
+
         emit_load(builder, high_half(argument_field(i)));
         emit(builder, BPF_ALU | BPF_AND | BPF_K, 0, 0, WINDOW_MASK_HIGH);
-        emit_unless(builder, BPF_JEQ, WINDOW_BASE_HIGH, STUB_TRAP_INSTRUCTIONS);
-        emit_trap(builder);
+        emit_if(builder, BPF_JEQ, WINDOW_BASE_HIGH, (uint8_t)(rest * POINTER_INSTRUCTIONS + 1));
     }
     emit_return(builder, SECCOMP_RET_ALLOW);
+    if (pointers)
+        emit_trap(builder);
 }
 
 /* The part of libc's code with the same upper half of the address: traps there, else goes on. */
@@ -216,26 +223,50 @@ static uint8_t class_index(struct builder *builder, struct class class)
     return (uint8_t)index;
 }
 
-/* Jumps to the class of the number in the accumulator, known to be in [first, end): by halves. */
+static void emit_jump(struct builder *builder, uint8_t class)
+{
+    CHECK(builder->jump_count < JUMPS_MAX);
+    builder->jumps[builder->jump_count].class = class;
+    builder->jumps[builder->jump_count++].at = emit(builder, BPF_JMP | BPF_JA, 0, 0, 0);
+}
+
+/* Jumps to the class of the number in the accumulator, which is in one of the runs [first, end): by halves.
+ */
 static void emit_search(struct builder *builder, unsigned first, unsigned end)
 {
-    unsigned middle, jump;
+    unsigned middle = first + (end - first) / 2, jump;
 
-    for (middle = first + 1; middle < end; middle++)
-        if (builder->class_of[middle] != builder->class_of[first])
-            break;
-    if (middle == end) {
-        builder->jumps[builder->jump_count].class = builder->class_of[first];
-        builder->jumps[builder->jump_count++].at = emit(builder, BPF_JMP | BPF_JA, 0, 0, 0);
-        CHECK(builder->jump_count < 1024);
+    if (middle == first) {
+        emit_jump(builder, builder->class_of[builder->runs[first]]);
         return;
     }
-    middle = first + (end - first) / 2;
-    emit_unless(builder, BPF_JGE, middle, 1);
+    emit_unless(builder, BPF_JGE, builder->runs[middle], 1);
     jump = emit(builder, BPF_JMP | BPF_JA, 0, 0, 0);
     emit_search(builder, first, middle);
     builder->program[jump].k = builder->used - jump - 1;
     emit_search(builder, middle, end);
+}
+
+/* What a rule does not trap goes on to the class without one, which asks about pointers. */
+static void emit_class(struct builder *builder, uint8_t index)
+{
+    const struct class class = builder->classes[index];
+
+    builder->starts[index] = builder->used;
+    if (class.rule == CALL_RULE_NONE) {
+        emit_pointers(builder, class.pointers);
+        return;
+    }
+    emit_rule(builder, &class);
+    emit_jump(builder, class_index(builder, (struct class){.pointers = class.pointers}));
+}
+
+/* Numbers in a row that are of one class. */
+static void find_runs(struct builder *builder)
+{
+    for (unsigned number = 0; number < NUMBERS; number++)
+        if (number == 0 || builder->class_of[number] != builder->class_of[number - 1])
+            builder->runs[builder->run_count++] = (uint16_t)number;
 }
 
 /* ---- the whole ---- */
@@ -248,12 +279,9 @@ static void emit_program(struct builder *builder)
     emit_load(builder, offsetof(struct seccomp_data, nr));
     emit_unless(builder, BPF_JGE, X32_BIT, 1);
     emit_return(builder, SECCOMP_RET_ALLOW);
-    emit_search(builder, 0, sizeof(builder->class_of));
-    for (unsigned i = 0; i < builder->class_count; i++) {
-        builder->starts[i] = builder->used;
-        emit_rule(builder, &builder->classes[i]);
-        emit_pointers(builder, builder->classes[i].pointers);
-    }
+    emit_search(builder, 0, builder->run_count);
+    for (unsigned i = 0; i < builder->class_count; i++)
+        emit_class(builder, (uint8_t)i);
     for (unsigned i = 0; i < builder->jump_count; i++) {
         unsigned at = builder->jumps[i].at;
 
@@ -265,9 +293,10 @@ int filter_build(const struct filter_options *options, struct sock_filter *progr
 {
     struct builder builder = {.options = options, .program = program};
 
-    CHECK(call_table_count <= sizeof(builder.class_of));
-    for (size_t number = 0; number < sizeof(builder.class_of); number++)
+    CHECK(call_table_count <= NUMBERS);
+    for (size_t number = 0; number < NUMBERS; number++)
         builder.class_of[number] = class_index(&builder, classify(number));
+    find_runs(&builder);
     emit_program(&builder);
     return builder.full ? -E2BIG : (int)builder.used;
 }

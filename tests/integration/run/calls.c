@@ -248,10 +248,13 @@ static void messages(void)
     EXPECT(connect(b, (struct sockaddr *)name, sizeof(*name)) == 0);
     vector[0] = (struct iovec){out, 1000};
     vector[1] = (struct iovec){out + 1000, 69000};
-    *header = (struct msghdr){.msg_iov = vector, .msg_iovlen = 2, .msg_control = control,
+    *header = (struct msghdr){.msg_iov = vector,
+                              .msg_iovlen = 2,
+                              .msg_control = control,
                               .msg_controllen = CMSG_SPACE(sizeof(int))};
     struct cmsghdr *part = CMSG_FIRSTHDR(header);
-    *part = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    *part = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(part), &a, sizeof(a));
     remote_cold(vector, 2 * sizeof(*vector));
     remote_cold(control, CMSG_SPACE(sizeof(int)));
@@ -451,7 +454,7 @@ static void processes(void)
 
 int main(int argc, char **argv)
 {
-    static void (*const groups[])(void) = {files,   names,    streams, pipes,     stream_sockets,
+    static void (*const groups[])(void) = {files,    names,   streams, pipes,     stream_sockets,
                                            messages, waiting, locks,   processes, various};
     size_t count = sizeof(groups) / sizeof(groups[0]);
 

@@ -1,4 +1,5 @@
-/* forks.c - a child has the memory of the moment of the fork, and neither sees what the other does after it */
+/* forks.c - a child has the memory of the moment of the fork, and neither sees what the other does after it
+ */
 #include "pool_memory.h"
 
 #include <pthread.h>

@@ -1,6 +1,7 @@
 /* memory.c - mmap, munmap, mremap, mprotect and madvise on the pool do what they do on any memory
  *
- * Arguments: nothing, or "full": the pool is smaller than what is asked for, "strict": and nothing may be local.
+ * Arguments: nothing, or "full": the pool is smaller than what is asked for, "strict": and nothing may be
+ * local.
  */
 #include "pool_memory.h"
 
@@ -56,7 +57,8 @@ static void reuse(void)
     EXPECT(all(memory + 3 * MIB, 0x5a, MIB));
     EXPECT(munmap(memory, 4 * MIB) == 0);
     EXPECT(munmap(memory, 4 * MIB) == 0); /* as with the kernel */
-    EXPECT(map(memory + MIB, MIB, PROT_READ | PROT_WRITE, 0) == memory + MIB); /* a hint that can be followed */
+    EXPECT(map(memory + MIB, MIB, PROT_READ | PROT_WRITE, 0) ==
+           memory + MIB); /* a hint that can be followed */
     EXPECT(munmap(memory + MIB, MIB) == 0);
     EXPECT(munmap(memory + 1, MIB) == -1 && errno == EINVAL);
     EXPECT(munmap(memory, 0) == -1 && errno == EINVAL);

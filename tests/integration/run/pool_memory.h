@@ -17,12 +17,12 @@
 #define WINDOW_BASE  0x200000000000ull
 #define WINDOW_BYTES (1ull << 44)
 
-#define EXPECT(condition)                                                                                     \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (errno: %s)\n", __FILE__, __LINE__, #condition, strerror(errno));      \
-            _exit(1);                                                                                         \
-        }                                                                                                     \
+#define EXPECT(condition)                                                                                \
+    do {                                                                                                 \
+        if (!(condition)) {                                                                              \
+            fprintf(stderr, "%s:%d: %s (errno: %s)\n", __FILE__, __LINE__, #condition, strerror(errno)); \
+            _exit(1);                                                                                    \
+        }                                                                                                \
     } while (0)
 
 static inline int is_remote(const void *address)

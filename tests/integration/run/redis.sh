@@ -41,7 +41,7 @@ ask local shutdown nosave
 wait "$redis" || fail "redis-server itself ended with status $?"
 forget "$redis"
 
-start_redis remote cxe run --local 14M --size 200M --stats "$work/run.json" --
+start_redis remote cxe run --local 12M --size 200M --stats "$work/run.json" --
 got=$(fill remote)
 [ "$got" = "$expected" ] || fail "the digest is $got, without us $expected"
 

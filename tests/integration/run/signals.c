@@ -52,7 +52,8 @@ static void masks(void)
     sigfillset(&all);
     EXPECT(sigprocmask(SIG_BLOCK, &all, &old) == 0);
     EXPECT(readable());
-    EXPECT(sigprocmask(SIG_SETMASK, NULL, &now) == 0 && sigismember(&now, SIGTERM) && sigismember(&now, SIGINT));
+    EXPECT(sigprocmask(SIG_SETMASK, NULL, &now) == 0 && sigismember(&now, SIGTERM) &&
+           sigismember(&now, SIGINT));
     EXPECT(pthread_create(&thread, NULL, blocked_thread, NULL) == 0); /* inherits it */
     pthread_join(thread, NULL);
     EXPECT(sigprocmask(SIG_SETMASK, &old, NULL) == 0);
