@@ -359,7 +359,7 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
         uint64_t now_ns;
 
         if (!lane->broken && done(lane, what)) {
-            if (lane->posted_first)
+            if (lane->posted_first && lane->link.up)
                 lane_fill(lane); /* the answer made room */
             return 0;
         }
