@@ -247,18 +247,20 @@ static void emit_search(struct builder *builder, unsigned first, unsigned end)
     emit_search(builder, middle, end);
 }
 
-/* What a rule does not trap goes on to the class without one, which asks about pointers. */
-static void emit_class(struct builder *builder, uint8_t index)
+static void emit_plain(struct builder *builder, uint8_t index)
 {
-    const struct class class = builder->classes[index];
+    builder->starts[index] = builder->used;
+    emit_pointers(builder, builder->classes[index].pointers);
+}
+
+/* What a rule does not trap goes on to the class without one. Jumps lead forward only: that comes later. */
+static void emit_ruled(struct builder *builder, uint8_t index)
+{
+    const struct class plain = {.pointers = builder->classes[index].pointers};
 
     builder->starts[index] = builder->used;
-    if (class.rule == CALL_RULE_NONE) {
-        emit_pointers(builder, class.pointers);
-        return;
-    }
-    emit_rule(builder, &class);
-    emit_jump(builder, class_index(builder, (struct class){.pointers = class.pointers}));
+    emit_rule(builder, &builder->classes[index]);
+    emit_jump(builder, class_index(builder, plain));
 }
 
 /* Numbers in a row that are of one class. */
@@ -281,7 +283,11 @@ static void emit_program(struct builder *builder)
     emit_return(builder, SECCOMP_RET_ALLOW);
     emit_search(builder, 0, builder->run_count);
     for (unsigned i = 0; i < builder->class_count; i++)
-        emit_class(builder, (uint8_t)i);
+        if (builder->classes[i].rule != CALL_RULE_NONE)
+            emit_ruled(builder, (uint8_t)i);
+    for (unsigned i = 0; i < builder->class_count; i++)
+        if (builder->classes[i].rule == CALL_RULE_NONE)
+            emit_plain(builder, (uint8_t)i);
     for (unsigned i = 0; i < builder->jump_count; i++) {
         unsigned at = builder->jumps[i].at;
 

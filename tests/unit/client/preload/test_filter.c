@@ -68,6 +68,7 @@ static uint32_t run(const struct seccomp_data *data)
         case BPF_RET | BPF_K:
             return i->k;
         case BPF_JMP | BPF_JA:
+            cr_assert_lt(i->k, (unsigned)(length - at - 1), "the kernel takes no jump backwards");
             at += (int)i->k;
             continue;
         case BPF_JMP | BPF_JEQ | BPF_K:
