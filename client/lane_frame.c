@@ -142,8 +142,15 @@ static bool may_join(struct lane *lane, const struct frame *frame, const struct 
     uint32_t claimed = counts_lines(op) ? lines : 1;
     uint64_t offset = op->offset + (uint64_t)op->issued_lines * LINE_BYTES;
 
-    return !lane->order || (info_of(op)->flags & OP_CONTROL) ||
-           order_claim(lane->order, &lane->window, op->region, offset, claimed, frame->seq);
+    if (!lane->order || (info_of(op)->flags & OP_CONTROL))
+        return true;
+    if (order_claim(lane->order, &lane->window, op->region, offset, claimed, frame->seq))
+        return true;
+    if (lane->window.in_flight > 1)
+        return false;
+    /* Nothing else is in flight, so waiting would be for ever: the lines are too many for one bucket. */
+    order_barrier(lane->order, frame->seq);
+    return true;
 }
 
 /* Everything before the fence is answered? Then it is over. */

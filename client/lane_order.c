@@ -59,23 +59,17 @@ static bool alive(const struct window *window, const struct order_entry *entry)
 }
 
 /* A place for the line in its bucket, or NULL: taken by another request, or the bucket is full of living
- * entries. */
+ * entries. The hashes are compared first: whether an entry lives is asked of few. */
 static struct order_entry *place_for(struct order_entry *bucket, const struct window *window,
                                      uint32_t line_hash, uint32_t seq)
 {
-    struct order_entry *place = NULL;
-
-    for (unsigned way = 0; way < ORDER_WAYS; way++) {
-        struct order_entry *entry = &bucket[way];
-
-        if (!alive(window, entry)) {
-            place = place ? place : entry;
-            continue;
-        }
-        if (entry->line_hash == line_hash)
-            return entry->seq == seq ? entry : NULL;
-    }
-    return place;
+    for (unsigned way = 0; way < ORDER_WAYS; way++)
+        if (bucket[way].line_hash == line_hash && alive(window, &bucket[way]))
+            return bucket[way].seq == seq ? &bucket[way] : NULL;
+    for (unsigned way = 0; way < ORDER_WAYS; way++)
+        if (!alive(window, &bucket[way]))
+            return &bucket[way];
+    return NULL;
 }
 
 bool order_claim(struct order *order, const struct window *window, uint64_t region, uint64_t offset,
