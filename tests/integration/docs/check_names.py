@@ -2,7 +2,7 @@
 """check_names.py - what the documents name exists: files, functions, constants
 
 Looked at: `words_with_an_underscore`, `UPPER_CASE` ones too, and `paths/with.dots` in README.md and docs/*.md. A word must
-stand in the sources as a whole word; a path must exist.
+stand in the sources as a whole word, but for the prefix of a constant, or be a system call; a path must exist.
 """
 import pathlib
 import re
@@ -23,7 +23,14 @@ def words_of_sources():
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in SUFFIXES and file.is_file():
                 words |= set(WORD.findall(file.read_text(errors="replace")))
-    return words | series()
+    constants = {word.split("_", 1)[1] for word in words if word.isupper() and "_" in word}
+    return words | constants | series() | system_calls()
+
+
+def system_calls():
+    for header in pathlib.Path("/usr/include").glob("**/asm/unistd_64.h"):
+        return set(re.findall(r"__NR_(\w+)", header.read_text()))
+    return set()
 
 
 def series():
