@@ -55,6 +55,10 @@ void window_sent(struct window *window, uint64_t seq, uint64_t counter, uint64_t
     CHECK(slot->in_flight && slot->seq == seq);
     if (slot->tries > 0)
         window->repeats++;
+    if (slot->tries == 0) {
+        slot->first_sent_ns = now_ns;
+        slot->first_counter = counter;
+    }
     slot->sent_ns = now_ns;
     slot->counter = counter;
     slot->due_ns = now_ns + rto_ns(window, slot->tries);
@@ -100,10 +104,12 @@ bool window_answered(struct window *window, uint64_t seq, uint64_t counter, uint
 
     if (!slot->in_flight || slot->seq != seq || slot->tries == 0)
         return false;
+    if (counter != slot->counter)
+        undo_cut(window);
     if (counter == slot->counter)
         measure(window, now_ns - slot->sent_ns);
-    else
-        undo_cut(window);
+    else if (counter == slot->first_counter) /* late: the time-out must learn how late a peer can be */
+        measure(window, now_ns - slot->first_sent_ns);
     if (counter > window->newest_answered)
         window->newest_answered = counter;
     slot->in_flight = false;

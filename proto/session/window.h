@@ -29,10 +29,11 @@
 
 struct window_slot {
     uint64_t seq;
-    uint64_t sent_ns; /* last transmission */
-    uint64_t counter; /* its record counter */
-    uint64_t due_ns;  /* repeat then */
-    uint32_t tries;   /* transmissions so far */
+    uint64_t sent_ns;                      /* last transmission */
+    uint64_t counter;                      /* its record counter */
+    uint64_t first_sent_ns, first_counter; /* of the first transmission */
+    uint64_t due_ns;                       /* repeat then */
+    uint32_t tries;                        /* transmissions so far */
     bool in_flight;
 };
 

@@ -158,3 +158,19 @@ Test(window, a_late_answer_takes_the_cut_back)
     cr_assert(window_answered(&window, seq, 1, NS_PER_S + 1));
     cr_assert_eq(window.allowed, before);
 }
+
+Test(window, the_time_out_learns_from_late_answers)
+{
+    uint64_t now_ns = 0;
+
+    for (int i = 0; i < 20; i++) {
+        uint64_t seq = send_one(now_ns), first = counter - 1;
+
+        if (window_overdue(&window, now_ns + 30 * NS_PER_MS))
+            window_sent(&window, seq, counter++, now_ns + 30 * NS_PER_MS);
+        cr_assert(window_answered(&window, seq, first, now_ns + 40 * NS_PER_MS));
+        now_ns += NS_PER_S;
+    }
+    send_one(now_ns);
+    cr_assert_gt(window_next_due_ns(&window) - now_ns, 40 * NS_PER_MS, "still repeats what is only late");
+}
