@@ -16,6 +16,7 @@
 
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_S)
 #define LANES_DEFAULT      4
+#define LANES_MIN          2 /* a signal handler that faults while its thread holds one takes the other */
 
 /* ---- memory ---- */
 
@@ -150,8 +151,9 @@ static int resolve_options(const struct cxe_connect_options *options, struct cxe
                           "transport");
     if (!error)
         error = copy_text(connection->fault, sizeof(connection->fault), fault ? fault : "", "fault");
-    if (!error && options->lanes > CXE_LANES_MAX)
-        error = fail(-EINVAL, "%u lanes are too many: at most %d", options->lanes, CXE_LANES_MAX);
+    if (!error && options->lanes && (options->lanes < LANES_MIN || options->lanes > CXE_LANES_MAX))
+        error = fail(-EINVAL, "%u lanes: expected %d to %d, or 0 for %d", options->lanes, LANES_MIN,
+                     CXE_LANES_MAX, LANES_DEFAULT);
     connection->lane_count = options->lanes ? options->lanes : LANES_DEFAULT;
     connection->timeout_ns = options->timeout_ns ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
     return error;

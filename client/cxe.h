@@ -60,7 +60,8 @@ struct cxe_connect_options {
     const char *fault;     /* inject faults, for tests, e.g. "drop=10%,seed=1"; NULL: $CXE_FAULT, else none */
     enum cxe_encryption encryption; /* DEFAULT: $CXE_ENCRYPTION ("off") may lower it */
     uint64_t timeout_ns; /* how long an operation may wait for the server; 0: 5 s; UINT64_MAX: for ever */
-    unsigned lanes;      /* sessions that threads share; 0: 4 and one per queue; at most CXE_LANES_MAX */
+    unsigned lanes;      /* sessions that threads share, 2 to CXE_LANES_MAX (a page fault may come while one
+                            is held); 0: 4. Each queue has one more of its own */
 };
 #define CXE_LANES_MAX 64
 
@@ -253,8 +254,9 @@ struct cxe_map_options {
 
 /* Maps a region. A region is mapped once at a time in a process (-EBUSY). Pages come at the first access and
  * leave when the cache is full; changed lines are written back. Other clients see them after cxe_sync, or
- * when they were evicted. In inline mode the library handles SIGBUS; a handler the program installs before or
- * after is called for faults that are not ours. -EPERM: userfaultfd is forbidden here, -ENOSYS: the kernel
+ * when they were evicted. In inline mode the library handles SIGBUS; the handler the program had before the
+ * first mapping is called for faults that are not ours, and the program must not install another one
+ * afterwards (under `cxe run` it may). -EPERM: userfaultfd is forbidden here, -ENOSYS: the kernel
  * lacks what cxe_last_error names; operations still work. */
 int cxe_map(struct cxe_region *region, const struct cxe_map_options *options, void **address_out);
 
