@@ -290,7 +290,9 @@ def run_demo(options, processes, folder):
     local = Run(processes, folder, "all local", [], count, total_bytes)
     pool = Pool(processes, folder, options.build, options.pool)
     stats_file = folder / "stats.json"
-    prefix = [pool.cxe, "run", "--local", options.local, "--stats", stats_file, *pool.options(), "--"]
+    # Strict: what the pool cannot hold is refused, so that nothing stays local in silence.
+    prefix = [pool.cxe, "run", "--local", options.local, "--size", options.size, "--strict", "--stats", stats_file,
+              *pool.options(), "--"]
     before, cpu_before_s = pool.server(), cpu_seconds(pool.process.pid)
     remote = Run(processes, folder, "on the pool", prefix, count, total_bytes)
     after, cpu_after_s = pool.server(), cpu_seconds(pool.process.pid)
@@ -310,6 +312,7 @@ def main():
     parser.add_argument("--megabytes", type=int, default=448, help="how much to store (448)")
     parser.add_argument("--local", default="64M", help="local memory of redis-server (64M)")
     parser.add_argument("--pool", default="1G", help="size of the pool (1G)")
+    parser.add_argument("--size", default="960M", help="how much of the pool redis-server may use (960M)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     options = parser.parse_args()
     processes = Processes()
