@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -27,6 +28,8 @@
 #include "stub.h"
 
 #define INTERPOSED __attribute__((visibility("default")))
+
+static int (*next_setstack)(pthread_attr_t *, void *, size_t);
 
 /* A kernel's answer as libc gives it. */
 static long answer(long result)
@@ -81,6 +84,16 @@ INTERPOSED int posix_madvise(void *address, size_t bytes, int advice)
     return advice == POSIX_MADV_DONTNEED ? 0 : (int)-memory_advise(address, bytes, advice);
 }
 
+/* ---- stacks ---- */
+
+/* The kernel writes to a thread's stack by itself: one on the pool is replaced by a local one of that size. */
+INTERPOSED int pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t bytes)
+{
+    if (!pager_in_window(stack))
+        return next_setstack ? next_setstack(attributes, stack, bytes) : EINVAL;
+    return pthread_attr_setstacksize(attributes, bytes);
+}
+
 /* ---- the end ---- */
 
 /* Without destructors, but not without the last figures. */
@@ -121,6 +134,7 @@ static void find(const char *name, void *next)
 
 void interpose_init(void)
 {
+    find("pthread_attr_setstack", &next_setstack);
     find("read", &next_read);
     find("write", &next_write);
     find("pread", &next_pread);
