@@ -8,12 +8,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "atomic.h"
+#include "allocate.h"
+#include "heap.h"
 #include "memory.h"
 #include "pager.h"
 #include "report.h"
 #include "stub.h"
-#include "threads.h"
 
 #define INTERPOSED __attribute__((visibility("default")))
 
@@ -24,7 +24,6 @@ extern void *__dso_handle __attribute__((visibility("hidden")));
 int __register_atfork(handler *prepare, handler *parent, handler *child, void *dso);
 
 static bool started;
-static bool needs_thread;
 static pid_t process;
 
 /* ---- handlers ---- */
@@ -34,14 +33,18 @@ static void prepare_last(void)
     if (!started)
         return;
     memory_lock();
+    library_enter();
     pager_fork_prepare();
+    heap_lock();
 }
 
 static void parent_first(void)
 {
     if (!started)
         return;
+    heap_unlock();
     pager_fork_parent();
+    library_leave();
     memory_unlock();
 }
 
@@ -50,18 +53,11 @@ static void child_first(void)
     process = getpid();
     if (!started)
         return;
-    /* Where a thread serves the faults, the handlers to come need it. It finds the stack of one that the fork
-     * left behind, complete with what libc would have to allocate. */
-    if (!needs_thread)
-        threads_defer();
+    heap_unlock();
     pager_fork_child();
     report_fork();
+    library_leave();
     memory_unlock();
-}
-
-static void child_last(void)
-{
-    threads_start();
 }
 
 /* ---- registration ---- */
@@ -96,12 +92,9 @@ INTERPOSED int __register_atfork(handler *prepare, handler *parent, handler *chi
     return next_register()(prepare, parent, child, dso);
 }
 
-/* By now an allocator that the program uses has registered its handlers. */
-void fork_start(enum cxe_fault_mode mode)
+void fork_start(void)
 {
-    needs_thread = mode == CXE_FAULT_THREAD;
     process = getpid();
-    __register_atfork(NULL, NULL, child_last, &__dso_handle);
     started = true;
 }
 
@@ -122,7 +115,10 @@ INTERPOSED pid_t fork(void)
         __builtin_memcpy(&next, &symbol, sizeof(next));
     }
     child = next();
-    if (child > 0 && started)
+    if (child > 0 && started) {
+        library_enter();
         pager_fork_watch(child);
+        library_leave();
+    }
     return child;
 }

@@ -86,7 +86,8 @@ INTERPOSED int posix_madvise(void *address, size_t bytes, int advice)
 
 /* ---- stacks ---- */
 
-/* The kernel writes to a thread's stack by itself: one on the pool is replaced by a local one of that size. */
+/* The kernel writes to a thread's stack by itself: one on the pool is replaced by a local one of that size.
+ */
 INTERPOSED int pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t bytes)
 {
     if (!pager_in_window(stack))

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "allocate.h"
 #include "atomic.h"
 #include "call.h"
 #include "cxe.h"
@@ -90,6 +91,16 @@ static int take_at(size_t first, size_t count)
     return error;
 }
 
+static int discard(void *address, size_t bytes)
+{
+    int error;
+
+    library_enter();
+    error = pager_discard(address, bytes);
+    library_leave();
+    return error;
+}
+
 /* Forgets what is in the pages and makes them accessible, so that whoever takes them next finds zeros. */
 static int clean(size_t first, size_t count)
 {
@@ -100,7 +111,7 @@ static int clean(size_t first, size_t count)
         if (result < 0)
             return (int)result;
     }
-    return pager_discard(page_address(first), count * PAGE_BYTES);
+    return discard(page_address(first), count * PAGE_BYTES);
 }
 
 static int give(size_t first, size_t count)
@@ -328,7 +339,7 @@ static long advise_pool(char *address, size_t bytes, int advice)
     switch (advice) {
     case MADV_DONTNEED:
     case MADV_FREE: /* may read as zeros from now on, and does */
-        return pager_discard(address, bytes);
+        return discard(address, bytes);
     case MADV_NORMAL:
         return cxe_advise(address, bytes, CXE_ADVICE_NORMAL);
     case MADV_SEQUENTIAL:
@@ -363,7 +374,10 @@ long memory_advise(void *address, size_t bytes, int advice)
     error = check_range(address, bytes);
     if (error || bytes == 0)
         return error;
-    return advise_pool(address, page_count(bytes) * PAGE_BYTES, advice);
+    library_enter();
+    error = (int)advise_pool(address, page_count(bytes) * PAGE_BYTES, advice);
+    library_leave();
+    return error;
 }
 
 /* ---- trapped calls ---- */

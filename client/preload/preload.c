@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "allocate.h"
 #include "cxe.h"
 #include "fds.h"
 #include "filter.h"
@@ -29,10 +30,6 @@
 #include "units.h"
 
 #define SIZE_BYTES_MAX (1ull << 43) /* half of the window of addresses that mappings live in */
-
-/* The program's; plain names are libc's here (wrap.c). */
-void *__real_malloc(size_t bytes);
-void __real_free(void *memory);
 
 struct settings {
     uint64_t process, size_bytes, local_bytes, threshold_bytes;
@@ -241,7 +238,7 @@ static void start(const struct settings *settings)
     threads_start();
     memory.base = pool.address;
     memory.bytes = cxe_region_bytes(pool.region);
-    fork_start(pool.mode);
+    fork_start();
     error = memory_start(&memory);
     if (error)
         complain(settings, "%s", strerrordesc_np(-error));
@@ -260,12 +257,14 @@ __attribute__((constructor)) static void load(void)
                  2 * FDS_COUNT);
         return;
     }
-    /* The program's allocator starts now, at the latest; see forking.h. */
-    __real_free(__real_malloc(1));
+    library_enter();
     start(&settings);
+    library_leave();
 }
 
 __attribute__((destructor)) static void unload(void)
 {
+    library_enter();
     report_write();
+    library_leave();
 }

@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "allocate.h"
 #include "check.h"
+#include "heap.h"
 #include "wrap.h"
 
 #define NOTED_MAX 4
@@ -18,7 +20,7 @@ struct noted {
     void *argument;
 };
 
-/* Used where there is one thread: in the constructor, and in the child of a fork. */
+/* Used where there is one thread: in the constructor. */
 static bool deferring;
 static struct noted noted[NOTED_MAX];
 static unsigned noted_count;
@@ -41,6 +43,38 @@ static int note(pthread_t *thread, const pthread_attr_t *attributes, thread_main
     return 0;
 }
 
+/* What a thread of the library runs first: all that it allocates is the library's. */
+struct start {
+    thread_main *main;
+    void *argument;
+};
+
+static void *run(void *argument)
+{
+    struct start start = *(struct start *)argument;
+
+    heap_free(argument);
+    library_enter();
+    return start.main(start.argument);
+}
+
+/* libc allocates for a thread, too. */
+static int create(pthread_t *thread, const pthread_attr_t *attributes, thread_main *main, void *argument)
+{
+    struct start *start = heap_alloc(sizeof(*start), sizeof(void *));
+    int error;
+
+    if (!start)
+        return EAGAIN;
+    *start = (struct start){main, argument};
+    library_enter();
+    error = __real_pthread_create(thread, attributes, run, start);
+    library_leave();
+    if (error)
+        heap_free(start);
+    return error;
+}
+
 /* Those who asked went on as if there was a thread: it must come to be. */
 static void make(const struct noted *later)
 {
@@ -49,7 +83,7 @@ static void make(const struct noted *later)
     pthread_attr_init(&attributes);
     if (later->stack_bytes)
         pthread_attr_setstacksize(&attributes, later->stack_bytes);
-    CHECK(__real_pthread_create(later->thread, &attributes, later->main, later->argument) == 0);
+    CHECK(create(later->thread, &attributes, later->main, later->argument) == 0);
     pthread_attr_destroy(&attributes);
 }
 
@@ -70,5 +104,5 @@ int threads_create(pthread_t *thread, const pthread_attr_t *attributes, thread_m
 {
     if (deferring)
         return note(thread, attributes, main, argument);
-    return __real_pthread_create(thread, attributes, main, argument);
+    return create(thread, attributes, main, argument);
 }

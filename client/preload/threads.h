@@ -1,8 +1,8 @@
 /* threads.h - the library's own threads, made when they can be
  *
  * A thread starts with every signal blocked. If a filter comes into force before it has unblocked SIGSYS, its
- * first trapped call kills the process. And while fork's handlers run in the child, the allocator that libc
- * asks for part of a thread is not at rest. In both cases threads are noted and made a little later.
+ * first trapped call kills the process. So until there is a filter threads are noted, and made a little
+ * later.
  */
 #ifndef CXE_PRELOAD_THREADS_H
 #define CXE_PRELOAD_THREADS_H

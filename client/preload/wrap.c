@@ -1,10 +1,9 @@
 /* wrap.c - what the client library calls when it lives inside somebody else's program
  *
- * The linker sends the library's own calls of these functions here (--wrap, see CMakeLists.txt). Its memory
- * must never be on the pool that it serves: it comes from libc's allocator, which the program does not use
- * and which maps memory without our seeing it. Its system calls must not be trapped, for a fault is handled
- * with all signals blocked, and must not be points where a thread can be cancelled. Its descriptors are kept
- * where the program does not close them.
+ * The linker sends the library's own calls of these functions here (--wrap, see CMakeLists.txt). Its system
+ * calls must not be trapped, for a fault is handled with all signals blocked, and must not be points where a
+ * thread can be cancelled. Its memory is not the pool's, and its descriptors are kept where the program does
+ * not close them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,32 +21,6 @@
 #include "stub.h"
 #include "threads.h"
 #include "wrap.h"
-
-/* libc's allocator under the names that nobody replaces. */
-extern void *__libc_malloc(size_t bytes);
-extern void *__libc_calloc(size_t count, size_t bytes);
-extern void *__libc_realloc(void *memory, size_t bytes);
-extern void __libc_free(void *memory);
-
-void *__wrap_malloc(size_t bytes)
-{
-    return __libc_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return __libc_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return __libc_realloc(memory, bytes);
-}
-
-void __wrap_free(void *memory)
-{
-    __libc_free(memory);
-}
 
 /* A kernel's answer as libc gives it. */
 static long answer(long result)
