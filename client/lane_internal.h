@@ -168,6 +168,8 @@ void order_close(struct order *order);
 /* Marks the lines as being in request `seq`. False, if one of them is in another request in flight. */
 bool order_claim(struct order *order, const struct window *window, uint64_t region, uint64_t offset,
                  uint32_t lines, uint64_t seq);
+/* The claim of this line comes soon: have its bucket fetched. The table is larger than the nearest caches. */
+void order_prefetch(const struct order *order, uint64_t region, uint64_t offset);
 /* A request got the new number `seq`, its lines' marks name the old one: nothing later leaves before it is
  * answered. */
 void order_barrier(struct order *order, uint64_t seq);

@@ -16,13 +16,16 @@
 
 #define DEPTH_MAX 65536
 
-/* One operation started and not yet handed back. */
+/* One operation in flight: two cache lines, since a deep queue's entries are what fills the cache. `op` is
+ * first, so that op and entry have one address; op.context is the queue. */
 struct entry {
-    struct op op; /* first: op and entry have one address */
-    struct cxe_queue *queue;
+    struct op op;
     void *context;
-    void *old_out;  /* atomics: where the old value goes, */
-    unsigned width; /* and how much of it */
+    struct entry *next; /* in the list of free ones */
+} __attribute__((aligned(64)));
+
+/* What only atomics and masked writes need; the entry with the same index. */
+struct operand {
     union {
         struct {
             struct wire_word words[2];
@@ -33,18 +36,50 @@ struct entry {
             uint64_t mask;
         };
     };
-    bool silent; /* a fence: no completion */
-    struct entry *next;
+    void *old_out;
 };
 
 struct cxe_queue {
     struct cxe_connection *connection;
     struct lane *lane;
     unsigned depth;
+    unsigned taken; /* started and not yet handed back as a completion */
     struct entry *entries;
+    struct operand *operands;
     struct entry *free;
-    struct entry *ready_first, *ready_last; /* finished, not yet handed out */
+    struct cxe_completion *ready; /* ring of `depth`: finished, not yet handed back */
+    uint32_t ready_first, ready_end;
 };
+
+static void free_queue(struct cxe_queue *queue)
+{
+    free(queue->entries);
+    free(queue->operands);
+    free(queue->ready);
+    free(queue);
+}
+
+static struct cxe_queue *alloc_queue(unsigned depth)
+{
+    struct cxe_queue *queue = calloc(1, sizeof(*queue));
+
+    if (!queue)
+        return NULL;
+    queue->depth = depth;
+    queue->entries = aligned_alloc(64, depth * sizeof(*queue->entries));
+    queue->operands = calloc(depth, sizeof(*queue->operands));
+    queue->ready = calloc(depth, sizeof(*queue->ready));
+    if (!queue->entries || !queue->operands || !queue->ready) {
+        free_queue(queue);
+        return NULL;
+    }
+    memset(queue->entries, 0, depth * sizeof(*queue->entries));
+    for (unsigned i = 0; i < depth; i++) {
+        queue->entries[i].next = queue->free;
+        queue->free = &queue->entries[i];
+    }
+    return queue;
+}
 
 int cxe_queue_open(struct cxe_connection *connection, unsigned depth, struct cxe_queue **queue_out)
 {
@@ -53,24 +88,15 @@ int cxe_queue_open(struct cxe_connection *connection, unsigned depth, struct cxe
 
     if (depth == 0 || depth > DEPTH_MAX)
         return fail(-EINVAL, "a queue of depth %u: expected 1 to %d", depth, DEPTH_MAX);
-    queue = calloc(1, sizeof(*queue));
+    queue = alloc_queue(depth);
     if (!queue)
-        return fail(-ENOMEM, "not enough memory for a queue");
-    queue->entries = calloc(depth, sizeof(*queue->entries));
-    error = queue->entries ? lane_open(connection, true, connection_deadline_ns(connection), &queue->lane)
-                           : -ENOMEM;
+        return fail(-ENOMEM, "not enough memory for a queue of depth %u", depth);
+    error = lane_open(connection, true, connection_deadline_ns(connection), &queue->lane);
     if (error) {
-        free(queue->entries);
-        free(queue);
+        free_queue(queue);
         return fail(error, "cannot open a session for the queue: %s", strerror(-error));
     }
     queue->connection = connection;
-    queue->depth = depth;
-    for (unsigned i = 0; i < depth; i++) {
-        queue->entries[i].queue = queue;
-        queue->entries[i].next = queue->free;
-        queue->free = &queue->entries[i];
-    }
     fetch_add_relaxed(&connection->users, 1);
     *queue_out = queue;
     return 0;
@@ -80,41 +106,38 @@ void cxe_queue_close(struct cxe_queue *queue)
 {
     lane_close(queue->lane, true);
     fetch_sub_relaxed(&queue->connection->users, 1);
-    free(queue->entries);
-    free(queue);
+    free_queue(queue);
 }
 
 /* ---- entries ---- */
 
-static void give_back(struct entry *entry)
+static struct operand *operand_of(struct cxe_queue *queue, const struct entry *entry)
 {
-    entry->next = entry->queue->free;
-    entry->queue->free = entry;
+    return &queue->operands[entry - queue->entries];
 }
 
-static void make_ready(struct entry *entry)
+static bool is_atomic(const struct op *op)
 {
-    struct cxe_queue *queue = entry->queue;
-
-    entry->next = NULL;
-    if (queue->ready_last)
-        queue->ready_last->next = entry;
-    else
-        queue->ready_first = entry;
-    queue->ready_last = entry;
+    return op->width_log2 > 0;
 }
 
+/* The entry is free at once; its place in the queue's depth only when the completion is handed back. */
 static void finished(struct op *op, int result)
 {
     struct entry *entry = (struct entry *)op;
+    struct cxe_queue *queue = op->context;
 
-    if (entry->silent) {
-        give_back(entry);
-        return;
+    if (result == 0 && is_atomic(op)) {
+        const struct operand *operand = operand_of(queue, entry);
+        memcpy(operand->old_out, &operand->old, 1u << op->width_log2);
     }
-    if (result == 0 && entry->old_out)
-        memcpy(entry->old_out, &entry->old, entry->width);
-    make_ready(entry);
+    if (op->opcode == OP_FENCE)
+        queue->taken--;
+    else
+        queue->ready[queue->ready_end++ % queue->depth] =
+            (struct cxe_completion){.context = entry->context, .result = result};
+    entry->next = queue->free;
+    queue->free = entry;
 }
 
 static struct entry *take_entry(struct cxe_queue *queue, enum opcode opcode, const struct cxe_region *region,
@@ -122,18 +145,20 @@ static struct entry *take_entry(struct cxe_queue *queue, enum opcode opcode, con
 {
     struct entry *entry = queue->free;
 
-    if (!entry)
+    if (queue->taken == queue->depth)
         return NULL;
+    if (region)
+        order_prefetch(queue->lane->order, region->handle, offset);
+    queue->taken++;
     queue->free = entry->next;
     entry->op = (struct op){
         .opcode = (uint8_t)opcode,
         .region = region ? region->handle : 0,
         .offset = offset,
         .done = finished,
+        .context = queue,
     };
     entry->context = context;
-    entry->old_out = NULL;
-    entry->silent = false;
     return entry;
 }
 
@@ -145,7 +170,7 @@ static void settle(struct cxe_queue *queue, struct entry *entry)
     while (!entry->op.issued && !entry->op.finished)
         if (lane_wait_any(queue->lane, deadline_ns) < 0) {
             lane_cancel(queue->lane, &entry->op);
-            make_ready(entry);
+            finished(&entry->op, entry->op.outcome);
             return;
         }
 }
@@ -195,6 +220,7 @@ int cxe_queue_write_masked(struct cxe_queue *queue, struct cxe_region *region, u
                            const void *line, uint64_t byte_mask, void *context)
 {
     int error = check_lines(region, offset, LINE_BYTES);
+    struct operand *operand;
     struct entry *entry;
 
     if (error)
@@ -202,66 +228,59 @@ int cxe_queue_write_masked(struct cxe_queue *queue, struct cxe_region *region, u
     entry = take_entry(queue, OP_MEM_WR_PTL, region, offset, context);
     if (!entry)
         return -EAGAIN;
-    memcpy(entry->line, line, LINE_BYTES);
-    entry->mask = byte_mask;
+    operand = operand_of(queue, entry);
+    memcpy(operand->line, line, LINE_BYTES);
+    operand->mask = byte_mask;
     entry->op.line_count = 1;
-    entry->op.operand = entry->line;
-    entry->op.masks = &entry->mask;
+    entry->op.operand = operand->line;
+    entry->op.masks = &operand->mask;
     lane_post(queue->lane, &entry->op);
     return 0;
 }
 
-/* CAS and the fetches: operands in entry->words, the old value through entry->old. */
-static struct entry *take_atomic(struct cxe_queue *queue, enum opcode opcode, const struct cxe_region *region,
-                                 uint64_t offset, unsigned width, void *old_out, void *context)
+/* CAS and the fetches. `desired` is NULL for the latter. */
+static int start_atomic(struct cxe_queue *queue, enum opcode opcode, const struct cxe_region *region,
+                        uint64_t offset, unsigned width, const void *first, const void *desired,
+                        void *old_out, void *context)
 {
     struct entry *entry = take_entry(queue, opcode, region, offset, context);
+    struct operand *operand;
 
     if (!entry)
-        return NULL;
-    memset(entry->words, 0, sizeof(entry->words));
+        return -EAGAIN;
+    operand = operand_of(queue, entry);
+    memset(operand->words, 0, sizeof(operand->words));
+    memcpy(&operand->words[0], first, width);
+    if (desired)
+        memcpy(&operand->words[1], desired, width);
+    operand->old_out = old_out;
     entry->op.width_log2 = (uint8_t)__builtin_ctz(width);
-    entry->op.operand = entry->words;
-    entry->op.result = &entry->old;
-    entry->old_out = old_out;
-    entry->width = width;
-    return entry;
+    entry->op.operand = operand->words;
+    entry->op.result = &operand->old;
+    lane_post(queue->lane, &entry->op);
+    return 0;
 }
 
 int cxe_queue_cas(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, unsigned width,
                   const void *expected, const void *desired, void *old_out, void *context)
 {
     int error = check_word(region, offset, width, 16);
-    struct entry *entry;
 
-    if (error)
-        return error;
-    entry = take_atomic(queue, OP_CAS, region, offset, width, old_out, context);
-    if (!entry)
-        return -EAGAIN;
-    memcpy(&entry->words[0], expected, width);
-    memcpy(&entry->words[1], desired, width);
-    lane_post(queue->lane, &entry->op);
-    return 0;
+    return error ? error
+                 : start_atomic(queue, OP_CAS, region, offset, width, expected, desired, old_out, context);
 }
 
 int cxe_queue_fetch(struct cxe_queue *queue, struct cxe_region *region, enum cxe_atomic operation,
                     uint64_t offset, unsigned width, const void *operand, void *old_out, void *context)
 {
     int opcode = opcode_of_atomic(operation), error;
-    struct entry *entry;
 
     if (opcode < 0)
         return opcode;
     error = check_word(region, offset, width, 8);
-    if (error)
-        return error;
-    entry = take_atomic(queue, (enum opcode)opcode, region, offset, width, old_out, context);
-    if (!entry)
-        return -EAGAIN;
-    memcpy(&entry->words[0], operand, width);
-    lane_post(queue->lane, &entry->op);
-    return 0;
+    return error ? error
+                 : start_atomic(queue, (enum opcode)opcode, region, offset, width, operand, NULL, old_out,
+                                context);
 }
 
 int cxe_queue_fence(struct cxe_queue *queue)
@@ -270,7 +289,6 @@ int cxe_queue_fence(struct cxe_queue *queue)
 
     if (!entry)
         return -EAGAIN;
-    entry->silent = true;
     lane_post(queue->lane, &entry->op);
     return 0;
 }
@@ -301,23 +319,17 @@ static unsigned take_ready(struct cxe_queue *queue, struct cxe_completion *compl
 {
     unsigned count = 0;
 
-    while (count < most && queue->ready_first) {
-        struct entry *entry = queue->ready_first;
-
-        queue->ready_first = entry->next;
-        if (!queue->ready_first)
-            queue->ready_last = NULL;
-        completions[count++] =
-            (struct cxe_completion){.context = entry->context, .result = entry->op.outcome};
-        give_back(entry);
-    }
+    while (count < most && queue->ready_first != queue->ready_end)
+        completions[count++] = queue->ready[queue->ready_first++ % queue->depth];
+    queue->taken -= count;
     return count;
 }
 
 int cxe_queue_poll(struct cxe_queue *queue, struct cxe_completion *completions, size_t most)
 {
     lane_progress(queue->lane);
-    if (!queue->ready_first && lane_silence_ns(queue->lane) > queue->connection->timeout_ns)
+    if (queue->ready_first == queue->ready_end &&
+        lane_silence_ns(queue->lane) > queue->connection->timeout_ns)
         give_up(queue);
     return (int)take_ready(queue, completions, most);
 }

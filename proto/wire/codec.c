@@ -87,35 +87,6 @@ int codec_check_request(const uint8_t *body, size_t body_bytes, struct request_s
     return 0;
 }
 
-uint8_t *codec_write_op(uint8_t *at, enum opcode opcode, unsigned width_log2, unsigned line_count,
-                        uint64_t region, uint64_t offset)
-{
-    struct op_header header = {
-        .opcode = (uint8_t)opcode,
-        .width_log2 = (uint8_t)width_log2,
-        .line_count = le16_of((uint16_t)line_count),
-        .region = le64_of(region),
-        .offset = le64_of(offset),
-    };
-
-    memcpy(at, &header, sizeof(header));
-    return at + sizeof(header);
-}
-
-size_t codec_op_bytes(enum opcode opcode, unsigned line_count)
-{
-    const struct op_info *info = &op_infos[opcode];
-
-    return sizeof(struct op_header) + info->operand_bytes + (size_t)info->operand_line_bytes * line_count;
-}
-
-size_t codec_result_bytes(enum opcode opcode, unsigned line_count)
-{
-    const struct op_info *info = &op_infos[opcode];
-
-    return info->result_bytes + (size_t)info->result_line_bytes * line_count;
-}
-
 static bool body_kind_known(uint8_t kind)
 {
     switch (kind) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "wire.h"
 
@@ -53,12 +54,35 @@ int codec_check_request(const uint8_t *body, size_t body_bytes, struct request_s
 
 /* Appends an operation's header at `at`; the operand is the caller's to add. Returns the first byte behind
  * it. The caller has made sure of the room: see codec_op_bytes. */
-uint8_t *codec_write_op(uint8_t *at, enum opcode opcode, unsigned width_log2, unsigned line_count,
-                        uint64_t region, uint64_t offset);
+static inline uint8_t *codec_write_op(uint8_t *at, enum opcode opcode, unsigned width_log2,
+                                      unsigned line_count, uint64_t region, uint64_t offset)
+{
+    struct op_header header = {
+        .opcode = (uint8_t)opcode,
+        .width_log2 = (uint8_t)width_log2,
+        .line_count = le16_of((uint16_t)line_count),
+        .region = le64_of(region),
+        .offset = le64_of(offset),
+    };
+
+    memcpy(at, &header, sizeof(header));
+    return at + sizeof(header);
+}
 
 /* Bytes an operation takes in a request, and its values take in the answer. */
-size_t codec_op_bytes(enum opcode opcode, unsigned line_count);
-size_t codec_result_bytes(enum opcode opcode, unsigned line_count);
+static inline size_t codec_op_bytes(enum opcode opcode, unsigned line_count)
+{
+    const struct op_info *info = &op_infos[opcode];
+
+    return sizeof(struct op_header) + info->operand_bytes + (size_t)info->operand_line_bytes * line_count;
+}
+
+static inline size_t codec_result_bytes(enum opcode opcode, unsigned line_count)
+{
+    const struct op_info *info = &op_infos[opcode];
+
+    return info->result_bytes + (size_t)info->result_line_bytes * line_count;
+}
 
 /* Checks a body's header: long enough, kind known, reserved fields zero. 0 or -EPROTO. */
 int codec_check_body(const uint8_t *body, size_t body_bytes);
