@@ -46,3 +46,12 @@ fi
 # Nothing stays behind at the server.
 wait_until 10 sh -c '[ "$(cxe region list --json | tr -d " \n")" = "[]" ] || [ -z "$(cxe region list | grep run-)" ]'
 stop_fabricd
+
+# Over libfabric: a thread serves the faults, the child of a fork connects anew.
+[ "$modes" = "inline thread" ] || exit 0
+export CXE_TRANSPORT=ofi:tcp
+start_fabricd --transport ofi:tcp
+for program in calls memory forks; do
+    run "$program-ofi" --local 4M --size 96M -- ./$program
+done
+stop_fabricd
