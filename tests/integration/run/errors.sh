@@ -81,3 +81,31 @@ assert run["signal"] == 9 and run["exit_status"] is None, run
 assert run["used_bytes_most"] >= 20 << 20 and run["written_pages"] > 4000, run'
 [ -z "$(cxe region list | grep run-)" ] || fail "a region stayed behind: $(cxe region list)"
 stop_fabricd
+
+# The server goes and does not come back: the program ends of SIGBUS after the time it was given, not before, and
+# sees no zeros.
+start_fabricd
+cat >gone.py <<'EOF'
+import sys
+data = bytearray(b"\x5a" * (24 << 20))
+print("ready", flush=True)
+while True:
+    for i in range(0, len(data), 4096):
+        if data[i] != 0x5A:
+            print("wrong", flush=True)
+            sys.exit(1)
+EOF
+cxe run --local 1M --gone deadline=2s -- $python gone.py >gone.log 2>gone.err &
+pid=$!
+started+=("$pid")
+wait_until 30 grep -q ready gone.log
+kill -KILL "$fabricd"
+wait "$fabricd" 2>/dev/null || true
+forget "$fabricd"
+from=$SECONDS
+got=0
+wait "$pid" 2>/dev/null || got=$?
+forget "$pid"
+[ "$got" = 135 ] || fail "the server went, and the program ended with status $got: $(cat gone.err)"
+[ $((SECONDS - from)) -ge 1 ] && [ $((SECONDS - from)) -le 20 ] || fail "it took $((SECONDS - from)) s"
+! grep -q wrong gone.log || fail "it saw something else than its data"
