@@ -143,11 +143,6 @@ int memory_start(const struct memory_options *wanted)
     return 0;
 }
 
-void memory_stop(void)
-{
-    store_release(&started, false);
-}
-
 void memory_counts(struct memory_counts *counts_out)
 {
     counts_out->taken_bytes = load_relaxed(&counts.taken_bytes);

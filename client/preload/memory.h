@@ -28,9 +28,6 @@ struct memory_counts {
 /* Until then, everything goes to the kernel. -ENOMEM. */
 int memory_start(const struct memory_options *options);
 
-/* For the child of a fork that has no mapping, and at the end: new mappings are local from now on. */
-void memory_stop(void);
-
 /* Async-signal-safe. */
 void memory_counts(struct memory_counts *counts_out);
 
