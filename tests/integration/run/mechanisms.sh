@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 here=$root/tests/integration/run
 
-start_fabricd
+start_fabricd --pool 512M
 cd "$work"
 for program in calls signals memory forks; do
     "${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -o "$program" "$here/$program.c" -lpthread
@@ -50,7 +50,7 @@ stop_fabricd
 # Over libfabric: a thread serves the faults, the child of a fork connects anew.
 [ "$modes" = "inline thread" ] || exit 0
 export CXE_TRANSPORT=ofi:tcp
-start_fabricd --transport ofi:tcp
+start_fabricd --transport ofi:tcp --pool 512M
 for program in calls memory forks; do
     run "$program-ofi" --local 4M --size 96M -- ./$program
 done
