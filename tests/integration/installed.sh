@@ -21,3 +21,35 @@ done
 for file in "$work"/usr/lib/libcxe*.so; do
     ! readelf -lW "$file" | grep GNU_STACK | grep -q E || fail "$file wants an executable stack"
 done
+
+# What users build against it: C with pkg-config, C++, and CMake's find_package.
+cat >"$work/use.cpp" <<'END'
+#include <cxe.h>
+
+int main()
+{
+    cxe_connect_options options = {};
+    cxe_connection *connection = nullptr;
+    options.server = "127.0.0.1:1";
+    options.server_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"; // no key: 33 bytes
+    return cxe_connect(&options, &connection) == -EINVAL ? 0 : 1;
+}
+END
+flags=$(PKG_CONFIG_PATH=$work/usr/lib/pkgconfig pkg-config --define-prefix --cflags --libs cxe)
+# shellcheck disable=SC2086
+g++ -Wall -Wextra -Werror "$work/use.cpp" $flags -o "$work/use-pkg-config" || fail "C++ does not build with pkg-config"
+LD_LIBRARY_PATH=$work/usr/lib "$work/use-pkg-config" || fail "the C++ program does not run"
+
+mkdir "$work/project"
+sed 's/cxe_connect_options options = {}/struct cxe_connect_options options = {0}/; s/nullptr/NULL/; s/cxe_connection \*/struct cxe_connection */; s/main()/main(void)/; s,//.*,,' \
+    "$work/use.cpp" >"$work/project/use.c"
+cat >"$work/project/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(use LANGUAGES C)
+find_package(cxe 0.1 REQUIRED)
+add_executable(use use.c)
+target_link_libraries(use PRIVATE cxe::cxe)
+END
+cmake -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/usr" >/dev/null
+cmake --build "$work/project/build" >/dev/null || fail "a CMake project does not build with find_package(cxe)"
+"$work/project/build/use" || fail "the CMake project's program does not run"
