@@ -177,8 +177,9 @@ static void settle(struct cxe_queue *queue, struct entry *entry)
 
 /* ---- starting ---- */
 
-int cxe_queue_read(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, void *buffer,
-                   size_t bytes, void *context)
+/* Reads have a `result`, writes an `operand`. */
+static int start_lines(struct cxe_queue *queue, enum opcode opcode, const struct cxe_region *region,
+                       uint64_t offset, void *result, const void *operand, size_t bytes, void *context)
 {
     int error = check_lines(region, offset, bytes);
     struct entry *entry;
@@ -187,33 +188,28 @@ int cxe_queue_read(struct cxe_queue *queue, struct cxe_region *region, uint64_t 
         return error;
     if (bytes == 0)
         return fail(-EINVAL, "a queue takes no operation on 0 bytes");
-    entry = take_entry(queue, OP_MEM_RD, region, offset, context);
+    entry = take_entry(queue, opcode, region, offset, context);
     if (!entry)
         return -EAGAIN;
     entry->op.line_count = (uint32_t)(bytes / LINE_BYTES);
-    entry->op.result = buffer;
+    entry->op.result = result;
+    entry->op.operand = operand;
     lane_post(queue->lane, &entry->op);
+    if (operand)
+        settle(queue, entry);
     return 0;
+}
+
+int cxe_queue_read(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, void *buffer,
+                   size_t bytes, void *context)
+{
+    return start_lines(queue, OP_MEM_RD, region, offset, buffer, NULL, bytes, context);
 }
 
 int cxe_queue_write(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, const void *buffer,
                     size_t bytes, void *context)
 {
-    int error = check_lines(region, offset, bytes);
-    struct entry *entry;
-
-    if (error)
-        return error;
-    if (bytes == 0)
-        return fail(-EINVAL, "a queue takes no operation on 0 bytes");
-    entry = take_entry(queue, OP_MEM_WR, region, offset, context);
-    if (!entry)
-        return -EAGAIN;
-    entry->op.line_count = (uint32_t)(bytes / LINE_BYTES);
-    entry->op.operand = buffer;
-    lane_post(queue->lane, &entry->op);
-    settle(queue, entry);
-    return 0;
+    return start_lines(queue, OP_MEM_WR, region, offset, NULL, buffer, bytes, context);
 }
 
 int cxe_queue_write_masked(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset,
