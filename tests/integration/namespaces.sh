@@ -5,6 +5,7 @@
 server=cxe-s-$$ client=cxe-c-$$
 ip netns add "$server" 2>/dev/null || skip "network namespaces are not permitted here"
 at_end+=("ip netns delete $server")
+ip netns exec "$server" true 2>/dev/null || skip "programs cannot be moved to a network namespace here"
 ip netns add "$client"
 at_end+=("ip netns delete $client")
 ip link add s0 netns "$server" type veth peer name c0 netns "$client" 2>/dev/null || skip "no veth devices here"

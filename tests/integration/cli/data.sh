@@ -71,7 +71,7 @@ done
 wide=0xfedcba98765432100123456789abcdef
 cxe cas words 16 --width 16 0 $wide >/dev/null
 [ "$(cxe cas words 16 --width 16 $wide 340282366920938463463374607431768211455)" = "$wide swapped" ] || fail "16 bytes"
-[ "$(cxe read words --offset 16 --length 16 | xxd -p)" = ffffffffffffffffffffffffffffffff ] || fail "16 bytes, max"
+[ "$(cxe read words --offset 16 --length 16 | od -An -v -tx1 | tr -d " \n")" = ffffffffffffffffffffffffffffffff ] || fail "16 bytes, max"
 
 # fetch: each operation, with the answer a machine of 64 bits has.
 check_fetch() { # OPERATION VALUE WAS WILL-BE

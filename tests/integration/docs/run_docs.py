@@ -10,9 +10,11 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "release"
@@ -48,6 +50,8 @@ def script_of(document, runnable):
 
 def namespaces():
     """The words before a command that give it namespaces of its own, as far as this host allows."""
+    if os.environ.get("CXE_DOCS_ON_HOST"):  # as where namespaces are not permitted
+        return []
     user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
     words = ["unshare", *user, "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*words, "ip", "link", "set", "lo", "up"], capture_output=True).returncode == 0:
@@ -67,6 +71,35 @@ def environment(prefix, folder):
     return variables
 
 
+def end_group(group):
+    """Ends what a script left in the background, where no namespace does it."""
+    for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:
+                return
+            number = 0
+            time.sleep(0.05)
+
+
+def run_script(script, unshare, folder, prefix):
+    """Its exit status and its output, which a daemon in the background may hold open for longer."""
+    with open(folder / "output", "w+b") as output:
+        process = subprocess.Popen([*unshare, "bash", "-c", script], cwd=folder / "work",
+                                   env=environment(prefix, folder), stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            status = f"none after {SECONDS} s"
+        end_group(process.pid)
+        process.wait()
+        output.seek(0)
+        return status, output.read().decode(errors="replace")
+
+
 def run_blocks(document, runnable, prefix, unshare):
     with tempfile.TemporaryDirectory(prefix="cxe-docs.") as name:
         folder = pathlib.Path(name)
@@ -76,13 +109,7 @@ def run_blocks(document, runnable, prefix, unshare):
             if (ROOT / example).exists():
                 shutil.copytree(ROOT / example, work / example)
         script = "ip link set lo up 2>/dev/null || true\n" + script_of(document, runnable)
-        try:
-            done = subprocess.run([*unshare, "bash", "-c", script], cwd=work, env=environment(prefix, folder),
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, errors="replace", timeout=SECONDS)
-            status, output = done.returncode, done.stdout
-        except subprocess.TimeoutExpired as late:
-            status, output = f"none after {SECONDS} s", (late.stdout or b"").decode(errors="replace")
+        status, output = run_script(script, unshare, folder, prefix)
     if status == 0:
         return True
     print(output.replace("@@ ", "--- "))
