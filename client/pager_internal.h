@@ -418,6 +418,9 @@ int writeback_cancel(struct pager *pager, uint32_t page, uint64_t word);
 void prefetch_miss(struct pager *pager, struct lane *lane, uint32_t page);
 /* The fault met a page of a bulk read: sees it through. */
 void prefetch_finish(struct fault *fault, uint64_t word);
+/* The page of a bulk read is not wanted as the server had it then: all of that read's pages are absent
+ * again. */
+void prefetch_take_back(struct pager *pager, uint32_t page, uint64_t word);
 /* A first touch of known zeros: how many neighbours to install with it. */
 uint32_t prefetch_zero_run(struct pager *pager, uint32_t page);
 /* Starts to fetch what it can of the range. Not with a lane held. */
@@ -450,7 +453,7 @@ void pager_table_remove(struct pager *pager);
 
 /* ---- what mapping.c turns into calls, pager_range.c; inside the gate, ordinary ---- */
 
-/* Drops the clean pages of the range, and forgets that pages were poisoned. */
+/* Drops the clean pages of the range, what is being fetched too, and forgets that pages were poisoned. */
 void range_refresh(struct pager *pager, uint32_t first, uint32_t count);
 void range_discard(struct pager *pager, uint32_t first, uint32_t count);
 

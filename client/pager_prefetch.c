@@ -438,27 +438,57 @@ static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
     lane_release(fetch->lane);
 }
 
+/* The bulk read that `word` names, ours now; NULL: the page has gone on. */
+static struct fetch *take_over_of(struct pager *pager, uint32_t page, uint64_t word)
+{
+    struct fetch *fetch = &pager->fetches[page_extra(word) - 1];
+    unsigned tries = 0;
+
+    while (!take_over(fetch, FETCH_FLYING)) {
+        if (load_acquire(&pager->words[page]) != word)
+            return NULL;
+        pager_backoff(&tries);
+    }
+    if (load_acquire(&pager->words[page]) == word)
+        return fetch;
+    store_release(&fetch->owner, (uint32_t)FETCH_FLYING); /* another read has the slot by now */
+    return NULL;
+}
+
 void prefetch_finish(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    struct fetch *fetch = &pager->fetches[page_extra(word) - 1];
-    unsigned tries = 0;
+    struct fetch *fetch = take_over_of(pager, fault->page, word);
     bool dirty;
 
-    while (!take_over(fetch, FETCH_FLYING)) {
-        if (load_acquire(&pager->words[fault->page]) != word)
-            return;
-        pager_backoff(&tries);
-    }
-    if (load_acquire(&pager->words[fault->page]) != word) { /* another read has the slot by now */
-        store_release(&fetch->owner, (uint32_t)FETCH_FLYING);
+    if (!fetch)
         return;
-    }
     advance(fault, fetch, &dirty);
     if (load_relaxed(&fetch->failed))
         abandon(pager, fetch); /* whoever needs a page asks for it alone, and learns why */
     else
         install(pager, fetch, dirty);
+}
+
+/* The slot is ours. */
+static void take_back(struct pager *pager, struct fetch *fetch)
+{
+    if (hold_lane(fetch)) {
+        wait_for_all(fetch->lane, fetch, 0);
+        lane_release(fetch->lane);
+    }
+    spin_lock(&pager->stream_lock);
+    stream_wasted(pager, fetch);
+    spin_unlock(&pager->stream_lock);
+    abandon(pager, fetch);
+}
+
+void prefetch_take_back(struct pager *pager, uint32_t page, uint64_t word)
+{
+    struct fetch *fetch = take_over_of(pager, page, word);
+
+    if (fetch)
+        take_back(pager, fetch);
 }
 
 /* ---- on request ---- */
@@ -521,11 +551,7 @@ void prefetch_stop(struct pager *pager)
             pager_backoff(&tries);
         if (load_acquire(&fetch->owner) == FETCH_FREE)
             continue;
-        if (hold_lane(fetch)) {
-            wait_for_all(fetch->lane, fetch, 0);
-            lane_release(fetch->lane);
-        }
-        abandon(pager, fetch);
+        take_back(pager, fetch);
     }
 }
 

@@ -157,7 +157,6 @@ static bool discard_claim(struct pager *pager, uint32_t page, uint64_t word)
 static bool discard_step(struct pager *pager, uint32_t page, struct drop_list *list)
 {
     uint64_t word = load_acquire(&pager->words[page]);
-    struct fault fault = {.pager = pager, .page = page, .waited = true, .deadline_ns = 0};
 
     switch (page_state(word)) {
     case PAGE_ABSENT:
@@ -179,8 +178,8 @@ static bool discard_step(struct pager *pager, uint32_t page, struct drop_list *l
         list->pages[list->count++] = page;
         return true;
     case PAGE_FETCHING:
-        if (page_extra(word)) /* deadline 0: it is taken back rather than waited for */
-            prefetch_finish(&fault, word);
+        if (page_extra(word))
+            prefetch_take_back(pager, page, word);
         return false;
     case PAGE_BUSY:
     case PAGE_CLEANING:
@@ -190,21 +189,28 @@ static bool discard_step(struct pager *pager, uint32_t page, struct drop_list *l
     return false;
 }
 
-void range_discard(struct pager *pager, uint32_t first, uint32_t n)
+/* `set`: the flags of what was dropped. */
+static void drop_range(struct pager *pager, uint32_t first, uint32_t n,
+                       bool (*step)(struct pager *, uint32_t, struct drop_list *), uint64_t set)
 {
     struct drop_list list = {.count = 0};
 
     for (uint32_t page = first; page < first + n; page++) {
         unsigned tries = 0;
 
-        while (!discard_step(pager, page, &list)) {
-            drop_flush(pager, &list, PAGE_ZERO); /* own nothing while waiting */
+        while (!step(pager, page, &list)) {
+            drop_flush(pager, &list, set); /* own nothing while waiting */
             pager_backoff(&tries);
         }
         if (list.count == BATCH_PAGES)
-            drop_flush(pager, &list, PAGE_ZERO);
+            drop_flush(pager, &list, set);
     }
-    drop_flush(pager, &list, PAGE_ZERO);
+    drop_flush(pager, &list, set);
+}
+
+void range_discard(struct pager *pager, uint32_t first, uint32_t n)
+{
+    drop_range(pager, first, n, discard_step, PAGE_ZERO);
 }
 
 int pager_discard(void *address, size_t bytes)
@@ -230,32 +236,41 @@ int pager_discard(void *address, size_t bytes)
 
 /* ---- refresh ---- */
 
-static void refresh_page(struct pager *pager, uint32_t page, struct drop_list *list)
+/* True when the page is dealt with, as above. What is being fetched was maybe read before the program asked
+ * for what is there now. */
+static bool refresh_step(struct pager *pager, uint32_t page, struct drop_list *list)
 {
     uint64_t word = load_acquire(&pager->words[page]);
 
-    if (page_state(word) == PAGE_POISONED) {
+    switch (page_state(word)) {
+    case PAGE_POISONED:
         if (!page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0)))
-            return;
+            return false;
         uffd_unpoison(pager, page);
         page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
-        return;
+        return true;
+    case PAGE_CLEAN:
+        if (word & PAGE_PIN_MASK)
+            return true;
+        if (!page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0)))
+            return false;
+        list->pages[list->count++] = page;
+        return true;
+    case PAGE_FETCHING:
+        if (page_extra(word))
+            prefetch_take_back(pager, page, word);
+        return false;
+    case PAGE_ABSENT:
+    case PAGE_DIRTY:
+    case PAGE_BUSY:
+    case PAGE_CLEANING:
+    case PAGE_DROPPING:
+        return true;
     }
-    while (page_state(word) == PAGE_CLEAN && !(word & PAGE_PIN_MASK))
-        if (page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0))) {
-            list->pages[list->count++] = page;
-            return;
-        }
+    return true;
 }
 
 void range_refresh(struct pager *pager, uint32_t first, uint32_t n)
 {
-    struct drop_list list = {.count = 0};
-
-    for (uint32_t page = first; page < first + n; page++) {
-        refresh_page(pager, page, &list);
-        if (list.count == BATCH_PAGES)
-            drop_flush(pager, &list, 0);
-    }
-    drop_flush(pager, &list, 0);
+    drop_range(pager, first, n, refresh_step, 0);
 }

@@ -120,6 +120,20 @@ Test(prefetch, on_request)
     stop();
 }
 
+/* What was fetched ahead before the advice is as old as what is in memory. */
+Test(prefetch, refresh_takes_back_what_comes_ahead)
+{
+    start(0);
+    cr_assert_eq(cxe_prefetch(memory + 100 * PAGE, 64 * PAGE), 0);
+    for (uint64_t i = 1; i <= 32; i++) /* every lane takes its answers */
+        look(i * 100 + 90);
+    memset(fake_memory(region) + 100 * PAGE, 7, 64 * PAGE);
+    cr_assert_eq(cxe_advise(memory + 100 * PAGE, 64 * PAGE, CXE_ADVICE_REFRESH), 0);
+    for (uint64_t i = 100; i < 164; i++)
+        cr_assert_eq(load_relaxed(&memory[i * PAGE]), 7, "page %llu is old", (unsigned long long)i);
+    stop();
+}
+
 /* A bulk read that fails is nobody's fault: each page is asked for alone. */
 Test(prefetch, failing_reads)
 {
