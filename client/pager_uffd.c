@@ -23,6 +23,11 @@ struct poison_request {
 };
 #define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison_request)
 
+/* Linux 5.18: what MADV_DONTNEED refuses to do where the program has locked memory. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /* Linux 6.14: "this process" where a pidfd is expected. */
 #define PIDFD_SELF_GROUP (-10001)
 
@@ -279,7 +284,8 @@ void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count)
     if (pager->has_vector_advice && range_count > 1 && advise_vector(ranges, range_count))
         return;
     for (uint32_t i = 0; i < range_count; i++)
-        madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED);
+        if (madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED))
+            madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED_LOCKED);
 }
 
 bool uffd_page_present(struct pager *pager, uint32_t page)

@@ -308,3 +308,20 @@ Test(basic, threads_on_one_page_fetch_it_once)
     cr_assert_eq(fake->reads_of_page[9], 1);
     finish(region, memory);
 }
+
+/* mlock fails here, since the kernel cannot bring absent pages in, but leaves the range locked. */
+Test(basic, pages_leave_a_locked_range)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
+
+    mlock(memory, MIB);
+    for (uint64_t i = 0; i < 4; i++)
+        memory[i * 3 * PAGE] = 1;
+    cr_assert_eq(pager_discard(memory, MIB), 0);
+    for (uint64_t i = 0; i < MIB; i += 64)
+        cr_assert_eq(load_relaxed(&memory[i]), 0, "byte %llu", (unsigned long long)i);
+    check_valid(memory);
+    munlock(memory, MIB);
+    finish(region, memory);
+}
