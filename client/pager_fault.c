@@ -121,13 +121,14 @@ static int read_page(struct fault *fault, struct demand *demand)
 }
 
 /* Short of memory the kernel may be for a moment; what else it says means that the range is not ours any
- * more. */
-static int install(struct fault *fault, const uint8_t *data, uint32_t pages, bool protect)
+ * more. Returns how many pages are there: the faulting one, if any. */
+static uint32_t install(struct fault *fault, const uint8_t *data, uint32_t pages, bool protect)
 {
     unsigned tries = 0;
+    uint32_t done;
     int rc;
 
-    while ((rc = uffd_install(fault->pager, fault->page, data, pages, protect)) == -ENOMEM) {
+    while ((rc = uffd_install(fault->pager, fault->page, data, pages, protect, &done)) == -ENOMEM) {
         if (tries > 2000 && clock_now_ns() > fault->deadline_ns)
             break;
         pager_backoff(&tries);
@@ -137,7 +138,7 @@ static int install(struct fault *fault, const uint8_t *data, uint32_t pages, boo
             "cannot install a page: the mapping was changed behind the library's back, or there is "
             "no memory",
             page_address(fault->pager, fault->page));
-    return rc;
+    return done;
 }
 
 /* The page is ours (FETCHING) and has a place in the cache. A write installs it writable and dirty at once,
@@ -155,9 +156,10 @@ static int fetch(struct fault *fault, bool hot)
             print = print_take(pager, demand->buffer);
             page_move(pager, fault->page, PAGE_BUSY, 0, 0);
         }
-        rc = install(fault, demand->buffer, 1, !fault->write);
-        if (rc)
+        if (!install(fault, demand->buffer, 1, !fault->write)) {
             print_give(pager, print);
+            rc = -EFAULT;
+        }
     }
     spin_unlock(&demand->taken);
     if (rc)
@@ -201,11 +203,11 @@ static int install_zeros(struct fault *fault, uint64_t word)
         run = claim_zeros(pager, fault->page, prefetch_zero_run(pager, fault->page));
     for (uint32_t i = 0; fault->write && i < run; i++)
         page_move(pager, fault->page + i, PAGE_BUSY, 0, 0);
-    int rc = install(fault, zeros, run, !fault->write);
+    uint32_t done = install(fault, zeros, run, !fault->write);
     for (uint32_t i = 0; i < run; i++) {
         uint32_t page = fault->page + i;
 
-        if (rc) {
+        if (i >= done) {
             page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
             evict_unreserve(pager, 1);
             continue;
@@ -217,10 +219,10 @@ static int install_zeros(struct fault *fault, uint64_t word)
             page_leave(pager, page, PAGE_CLEAN, 0, 0, 0);
         evict_enqueue(pager, page, false);
     }
-    if (rc == 0 && fault->write)
-        fetch_add_relaxed(&pager->dirty_pages, run);
+    if (fault->write)
+        fetch_add_relaxed(&pager->dirty_pages, done);
     evict_ahead(pager);
-    return rc ? -EFAULT : 0;
+    return done ? 0 : -EFAULT;
 }
 
 static int bring_in(struct fault *fault, uint64_t word)

@@ -358,8 +358,9 @@ void signals_restore(const sigset_t *saved);
 int uffd_open(enum cxe_fault_mode mode, int *fd_out, bool *has_poison_out);
 int uffd_register(int fd, void *base, uint64_t bytes);
 /* Installs pages that are missing; those that are there are left alone. 0, or -ENOENT: the range is no longer
- * ours; -ENOMEM. */
-int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32_t count, bool protect);
+ * ours; -ENOMEM: then the first `*done_out` pages are there all the same. */
+int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32_t count, bool protect,
+                 uint32_t *done_out);
 int uffd_protect(struct pager *pager, uint32_t page, uint32_t count, bool protect);
 int uffd_poison(struct pager *pager, uint32_t page);
 /* The page is missing again, whatever it was. */

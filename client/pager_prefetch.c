@@ -94,11 +94,12 @@ static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from,
         prints[i] = print_take(pager, data + (uint64_t)i * PAGE_BYTES);
         page_leave(pager, fetch->pages[from + i], PAGE_BUSY, 0, 0, 0);
     }
-    int rc = uffd_install(pager, fetch->pages[from], data, n, !dirty);
+    uint32_t done; /* what was not installed will be asked for again */
+    uffd_install(pager, fetch->pages[from], data, n, !dirty, &done);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t page = fetch->pages[from + i];
 
-        if (rc) {
+        if (i >= done) {
             print_give(pager, prints[i]);
             page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
             evict_unreserve(pager, 1);
@@ -107,8 +108,8 @@ static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from,
         page_leave(pager, page, dirty ? PAGE_DIRTY : PAGE_CLEAN, prints[i], 0, 0);
         evict_enqueue(pager, page, false);
     }
-    if (dirty && !rc)
-        fetch_add_relaxed(&pager->dirty_pages, n);
+    if (dirty)
+        fetch_add_relaxed(&pager->dirty_pages, done);
 }
 
 static void install(struct pager *pager, struct fetch *fetch, bool dirty)

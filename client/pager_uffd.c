@@ -160,11 +160,13 @@ static int call(struct pager *pager, unsigned long request, void *argument)
     return ioctl(pager->uffd, request, argument);
 }
 
-int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32_t count, bool protect)
+int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32_t count, bool protect,
+                 uint32_t *done_out)
 {
     uint64_t done = 0;
     const uint64_t bytes = (uint64_t)count * PAGE_BYTES;
 
+    *done_out = count;
     while (done < bytes) {
         struct uffdio_copy request = {
             .dst = (uintptr_t)page_address(pager, page) + done,
@@ -179,12 +181,13 @@ int uffd_install(struct pager *pager, uint32_t page, const uint8_t *data, uint32
             done += (uint64_t)request.copy; /* a part of it; what comes next says why */
         else if (errno == EEXIST)
             done += PAGE_BYTES;
-        else if (errno != EAGAIN)
-            return -errno;
-        else
+        else if (errno == EAGAIN)
             sched_yield(); /* the address space is being changed; it will be over */
+        else
+            break;
     }
-    return 0;
+    *done_out = (uint32_t)(done / PAGE_BYTES);
+    return *done_out == count ? 0 : -errno;
 }
 
 int uffd_protect(struct pager *pager, uint32_t page, uint32_t count, bool protect)

@@ -1,8 +1,13 @@
 /* test_prefetch.c - patterns are found, and what comes ahead is right; no pattern, no prefetch */
 #include <criterion/criterion.h>
 
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "atomic.h"
@@ -164,6 +169,41 @@ Test(prefetch, stores_in_a_row)
         look(i);
     }
     cr_assert_leq(fake->written_lines, PAGES);
+    stop();
+}
+
+/* The kernel is short of memory in the middle of every other bulk: half of the pages are there. */
+static volatile unsigned bulks_to_break; /* changed in signal handlers */
+int ioctl(int fd, unsigned long request, ...)
+{
+    struct uffdio_copy *copy;
+    va_list arguments;
+
+    va_start(arguments, request);
+    copy = va_arg(arguments, void *);
+    va_end(arguments);
+    if (request != UFFDIO_COPY || !bulks_to_break || copy->len == PAGE)
+        return (int)syscall(SYS_ioctl, fd, request, copy);
+    if (--bulks_to_break % 2 == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    copy->len = PAGE;
+    if (syscall(SYS_ioctl, fd, request, copy) == 0)
+        errno = EAGAIN;
+    return -1;
+}
+
+Test(prefetch, half_a_bulk_is_installed)
+{
+    start(CXE_MAP_NO_CLEANER);
+    bulks_to_break = 100;
+    for (uint64_t i = 0; i < PAGES; i++)
+        memory[i * PAGE] = (uint8_t)i;
+    cr_assert_lt(bulks_to_break, 50);
+    cr_assert_eq(cxe_sync(memory, 16 * MIB), 0);
+    for (uint64_t i = 0; i < PAGES; i++)
+        cr_assert_eq(fake_memory(region)[i * PAGE], (uint8_t)i, "page %llu", (unsigned long long)i);
     stop();
 }
 
