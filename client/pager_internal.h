@@ -33,7 +33,7 @@ enum page_state {
     PAGE_POISONED = 7, /* cannot be had: every access gets SIGBUS */
 };
 #define PAGE_STATE_MASK  15ull
-#define PAGE_ZERO        (1ull << 4) /* ABSENT, CLEAN: its content is zeros, whatever the server has */
+#define PAGE_ZERO        (1ull << 4) /* ABSENT, CLEAN, POISONED: it is zeros, whatever the server has */
 #define PAGE_SERVER_ZERO (1ull << 5) /* the server has zeros */
 #define PAGE_QUEUED      (1ull << 6) /* stands in a queue, once; may be set on an ABSENT page (stale entry) */
 #define PAGE_HOT         (1ull << 7) /* FETCHING and on: came back soon after it was evicted */

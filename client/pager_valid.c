@@ -22,8 +22,8 @@ static const char *check_word(struct census *census, uint32_t page)
         return "I2: nobody is inside, so no page is in a passing state";
     if (state == PAGE_FETCHING && (!extra || pager->fetches[extra - 1].owner != FETCH_FLYING))
         return "I3: a page is FETCHING only for a bulk read in flight";
-    if ((word & PAGE_ZERO) && state != PAGE_ABSENT && state != PAGE_CLEAN)
-        return "I4: only an absent or a clean page is known to be zeros";
+    if ((word & PAGE_ZERO) && state != PAGE_ABSENT && state != PAGE_CLEAN && state != PAGE_POISONED)
+        return "I4: only an absent, a clean or a poisoned page is known to be zeros";
     if ((state == PAGE_CLEAN || state == PAGE_DIRTY) != uffd_page_present(pager, page) &&
         state != PAGE_POISONED)
         return "I5: a page is in memory if its state says so, and only then";

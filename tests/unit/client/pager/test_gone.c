@@ -173,6 +173,29 @@ Test(gone, a_full_cache_fails_the_access_without_a_cleaner)
     full_of_dirty_pages(CXE_MAP_NO_CLEANER);
 }
 
+/* Zeros that there was no room for, and a page that was poisoned, are as good as any others. */
+Test(gone, zeros_that_had_no_room)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct cxe_map_options options = deadline;
+    unsigned n = 0;
+
+    options.flags = CXE_MAP_NO_CLEANER;
+    uint8_t *memory = map_region(region, CXE_LOCAL_BYTES_MIN, options);
+    cr_assert_eq(pager_discard(memory, MIB), 0);
+    fake->write_error = -ETIMEDOUT;
+    while (n < 256 && can_write(memory + n * PAGE, 5))
+        n++;
+    cr_assert_lt(n, 64);
+    check_valid(memory);
+    fake->write_error = 0;
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);
+    check_valid(memory);
+    for (uint64_t i = n; i < 256; i++)
+        cr_assert_eq(load_relaxed(&memory[i * PAGE + 8]), 0);
+    finish(region, memory);
+}
+
 /* Random failures of every kind, and the memory is right in the end. */
 Test(gone, flaky_server)
 {
