@@ -30,13 +30,12 @@ static bool pin_try(struct pager *pager, uint32_t page, bool write)
     return false;
 }
 
-static int pin_page(struct pager *pager, uint32_t page, bool write)
+/* The pin is counted already. */
+static int pin_counted(struct pager *pager, uint32_t page, bool write)
 {
     struct fault fault = {.pager = pager, .page = page, .write = write, .waited = true};
     unsigned tries = 0;
 
-    if (!pin_room(pager))
-        return -EAGAIN;
     fault.deadline_ns = pager_deadline_ns(pager, pager->policy == CXE_GONE_WAIT ? 0 : clock_now_ns());
     while (!pin_try(pager, page, write)) {
         int rc = fault_resolve(&fault);
@@ -49,6 +48,11 @@ static int pin_page(struct pager *pager, uint32_t page, bool write)
             pager_backoff(&tries);
     }
     return 0;
+}
+
+static int pin_page(struct pager *pager, uint32_t page, bool write)
+{
+    return pin_room(pager) ? pin_counted(pager, page, write) : -EAGAIN;
 }
 
 static void unpin_page(struct pager *pager, uint32_t page)
@@ -128,10 +132,12 @@ static void drop_flush(struct pager *pager, struct drop_list *list, uint64_t set
     list->count = 0;
 }
 
-/* A system call of another thread has it: it cannot go, but its content can. */
+/* A system call of another thread has it: it cannot go, but its content can. One pin more on it takes no
+ * room, so none is asked for. */
 static void wipe_pinned(struct pager *pager, uint32_t page)
 {
-    if (pin_page(pager, page, true))
+    fetch_add_relaxed(&pager->pinned_pages, 1u);
+    if (pin_counted(pager, page, true))
         return;
     memset(page_address(pager, page), 0, PAGE_BYTES);
     unpin_page(pager, page);

@@ -325,3 +325,21 @@ Test(basic, pages_leave_a_locked_range)
     munlock(memory, MIB);
     finish(region, memory);
 }
+
+Test(basic, a_pinned_page_is_discarded_with_every_pin_taken)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){.fault_mode = CXE_FAULT_INLINE});
+    uint64_t pinned = 0;
+
+    while (pager_pin(memory + pinned * PAGE, PAGE, true) == (ssize_t)PAGE)
+        pinned++;
+    cr_assert_gt(pinned, 32);
+    cr_assert_eq(pager_discard(memory, MIB), 0);
+    for (uint64_t i = 0; i < MIB; i += 64)
+        cr_assert_eq(load_relaxed(&memory[i]), 0, "byte %llu", (unsigned long long)i);
+    for (uint64_t i = 0; i < pinned; i++)
+        pager_unpin(memory + i * PAGE, PAGE);
+    check_valid(memory);
+    finish(region, memory);
+}
