@@ -158,11 +158,12 @@ static int open_pool(const struct settings *settings, struct pool *pool)
         goto disconnect;
     error = map_region(settings, pool);
     if (error)
-        goto close_region;
+        goto delete_region;
     return 0;
 
-close_region:
+delete_region:
     cxe_region_close(pool->region);
+    cxe_region_delete(pool->connection, pool->region_name);
 disconnect:
     cxe_disconnect(pool->connection);
     return error;
