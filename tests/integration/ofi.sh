@@ -26,6 +26,12 @@ wait "$reader" 2>/dev/null || true
 cxe read data --length 64 -o "$work/line"
 [ "$(stat -c %s "$work/line")" = 64 ] || fail "a line has 64 bytes"
 
+# Pages over libfabric come by a thread that sees the kernel's faults too.
+if ! cxe run --local 8M -- true 2>"$work/why"; then
+    grep -q forbidden "$work/why" || fail "cxe run: $(cat "$work/why")"
+    skip "operations are right; programs were not tried: $(cat "$work/why")"
+fi
+
 # Programs, with a quarter or less of what they use kept locally.
 both() {
     "$@" >"$work/local"
