@@ -14,15 +14,16 @@ static long nobody(struct call_request *request)
     (void)request;
     return -ENOSYS;
 }
-#define HANDLERS(X)                                                                                         \
-    X(call_copied)                                                                                          \
-    X(call_touched)                                                                                         \
-    X(call_verbatim)                                                                                        \
-    X(call_stream) X(call_sendmsg) X(call_recvmsg) X(call_sendmmsg) X(call_recvmmsg) X(call_rt_sigaction)   \
-        X(call_rt_sigprocmask) X(call_rt_sigsuspend) X(call_sigaltstack) X(call_ppoll) X(call_pselect6)     \
-            X(call_epoll_pwait) X(call_munmap) X(call_mremap) X(call_madvise) X(call_mprotect) X(call_mmap) \
-                X(call_mlock) X(call_ignored) X(call_execve) X(call_execveat) X(call_prctl) X(call_close)   \
-                    X(call_close_range) X(call_dup2) X(call_fcntl) X(call_ioctl)
+/* It never comes to rest over such a list: */
+/* clang-format off */
+#define HANDLERS(X) \
+    X(call_copied) X(call_touched) X(call_verbatim) X(call_stream) X(call_sendmsg) X(call_recvmsg) \
+    X(call_sendmmsg) X(call_recvmmsg) X(call_rt_sigaction) X(call_rt_sigprocmask) \
+    X(call_rt_sigsuspend) X(call_sigaltstack) X(call_ppoll) X(call_pselect6) X(call_epoll_pwait) \
+    X(call_munmap) X(call_mremap) X(call_madvise) X(call_mprotect) X(call_mmap) X(call_mlock) \
+    X(call_ignored) X(call_execve) X(call_execveat) X(call_prctl) X(call_close) X(call_close_range) \
+    X(call_dup2) X(call_fcntl) X(call_ioctl)
+/* clang-format on */
 #define DEFINE(name)                        \
     long name(struct call_request *request) \
     {                                       \
