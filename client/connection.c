@@ -13,6 +13,7 @@
 #include "error.h"
 #include "keys.h"
 #include "lane_internal.h"
+#include "pager.h"
 
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_S)
 #define LANES_DEFAULT      4
@@ -274,6 +275,23 @@ uint64_t connection_deadline_ns(const struct cxe_connection *connection)
     uint64_t now_ns = clock_now_ns();
 
     return connection->timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + connection->timeout_ns;
+}
+
+int connection_run(struct cxe_connection *connection, struct op *op)
+{
+    const bool mapped = load_relaxed(&connection->mappings) > 0;
+    struct lane *lane;
+    sigset_t saved;
+    int result;
+
+    if (mapped)
+        signals_block(&saved);
+    lane = lane_acquire(connection);
+    result = lane_run(lane, op, connection_deadline_ns(connection));
+    lane_release(lane);
+    if (mapped)
+        signals_restore(&saved);
+    return result;
 }
 
 bool connection_async_signal_safe(const struct cxe_connection *connection)

@@ -18,6 +18,7 @@ struct cxe_connection {
     unsigned lane_count;
     struct lane *lanes[CXE_LANES_MAX];
     uint32_t next_lane; /* where lane_acquire starts looking; relaxed */
+    uint32_t mappings;  /* regions mapped over its lanes; relaxed */
     uint32_t users;     /* regions and queues open on it */
 };
 
@@ -32,6 +33,10 @@ struct cxe_region {
 
 /* The deadline of an operation that starts now. */
 uint64_t connection_deadline_ns(const struct cxe_connection *connection);
+
+/* Runs one operation on a shared lane and waits for it; returns its outcome. Blocks all signals meanwhile if
+ * anything is mapped: a handler that touches a mapping could need the very lane that its thread holds. */
+int connection_run(struct cxe_connection *connection, struct op *op);
 
 /* True if page faults can be served in a signal handler over this connection's transport. */
 bool connection_async_signal_safe(const struct cxe_connection *connection);

@@ -92,6 +92,12 @@ static int check_options(const struct cxe_region *region, struct cxe_map_options
     return rc;
 }
 
+static void forget_mapping(struct cxe_region *region)
+{
+    fetch_sub_relaxed(&region->connection->mappings, 1);
+    store_release(&region->mappings, 0u);
+}
+
 int pager_map(struct cxe_region *region, const struct cxe_map_options *options,
               const struct pager_options *more, void **address_out)
 {
@@ -104,9 +110,10 @@ int pager_map(struct cxe_region *region, const struct cxe_map_options *options,
         return rc;
     if (!cas_acq_rel(&region->mappings, &unmapped, 1u))
         return fail(-EBUSY, "region \"%s\" is mapped already", region->name);
+    fetch_add_relaxed(&region->connection->mappings, 1);
     rc = pager_open(region, &complete, more, &pager);
     if (rc) {
-        store_release(&region->mappings, 0u);
+        forget_mapping(region);
         return rc;
     }
     *address_out = pager_address(pager);
@@ -127,7 +134,7 @@ int cxe_unmap(void *address)
     struct cxe_region *region = pager->region;
     int rc = pager_close(pager);
     if (rc == 0)
-        store_release(&region->mappings, 0u);
+        forget_mapping(region);
     return rc;
 }
 

@@ -58,10 +58,8 @@ int opcode_of_atomic(enum cxe_atomic operation)
 
 static int run(const struct cxe_region *region, struct op *op)
 {
-    struct lane *lane = lane_acquire(region->connection);
-    int result = lane_run(lane, op, connection_deadline_ns(region->connection));
+    int result = connection_run(region->connection, op);
 
-    lane_release(lane);
     return result ? fail_region(result, region->name) : 0;
 }
 

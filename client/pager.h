@@ -93,6 +93,10 @@ bool pager_owns_fd(int fd);
  * over ours would stop every mapping. */
 int pager_sigaction(const struct sigaction *action, struct sigaction *old_out);
 
+/* Around anything that holds what a page fault may need: no handler can run, and so none can fault. */
+void signals_block(sigset_t *saved_out);
+void signals_restore(const sigset_t *saved);
+
 /* ---- fork ----
  *
  * Registered with pthread_atfork at the first mapping, so that fork() works without more. The child gets a

@@ -222,6 +222,7 @@ static void reopen_connection(struct pager *pager)
     pager->region->connection = fresh;
     pager->region->mappings = 1;
     fresh->users = 1;
+    fresh->mappings = 1;
     pager->connection = fresh;
     pager->owns_connection = true;
     pager->fork_clone = NULL;

@@ -349,8 +349,6 @@ void gate_open(uint32_t *gate);
 /* For calls from ordinary code: signals blocked, since a handler that faults meanwhile could wait for us. */
 void pager_begin(struct pager *pager, sigset_t *saved_out);
 void pager_end(struct pager *pager, const sigset_t *saved);
-void signals_block(sigset_t *saved_out);
-void signals_restore(const sigset_t *saved);
 
 /* ---- userfaultfd, pager_uffd.c ---- */
 

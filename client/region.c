@@ -33,15 +33,6 @@ static int spec_of(const char *name, uint64_t bytes, uint32_t flags, struct wire
     return 0;
 }
 
-static int run(struct cxe_connection *connection, struct op *op)
-{
-    struct lane *lane = lane_acquire(connection);
-    int result = lane_run(lane, op, connection_deadline_ns(connection));
-
-    lane_release(lane);
-    return result;
-}
-
 static int make_region(struct cxe_connection *connection, const struct wire_region_info *wire,
                        struct cxe_region **region_out)
 {
@@ -72,7 +63,7 @@ static int request_region(struct cxe_connection *connection, enum opcode opcode,
 
     if (error)
         return error;
-    error = run(connection, &op);
+    error = connection_run(connection, &op);
     return error ? fail_region(error, name) : make_region(connection, &info, region_out);
 }
 
@@ -111,7 +102,7 @@ static int update_region(struct cxe_region *region, enum opcode opcode, uint64_t
 {
     struct wire_region_info wire;
     struct op op = {.opcode = (uint8_t)opcode, .region = region->handle, .offset = offset, .result = &wire};
-    int error = run(region->connection, &op);
+    int error = connection_run(region->connection, &op);
 
     if (error)
         return fail_region(error, region->name);
@@ -150,7 +141,7 @@ int cxe_region_delete(struct cxe_connection *connection, const char *name)
         return error;
     op.region = region->handle;
     cxe_region_close(region);
-    return fail_region(run(connection, &op), name);
+    return fail_region(connection_run(connection, &op), name);
 }
 
 #define LIST_ENTRIES 8 /* a page of the list fits the smallest frame */
@@ -168,7 +159,7 @@ int cxe_region_list(struct cxe_connection *connection, uint64_t *cursor, struct 
 
     if (entries == 0)
         return 0;
-    error = run(connection, &op);
+    error = connection_run(connection, &op);
     if (error)
         return fail(error, "cannot list the regions: %s", strerror(-error));
     while (count < entries && page[count].handle.raw != 0) {
@@ -189,7 +180,7 @@ int cxe_server_info(struct cxe_connection *connection, struct cxe_server_info *i
 {
     struct wire_server_info wire;
     struct op op = {.opcode = OP_SERVER_STAT, .result = &wire};
-    int error = run(connection, &op);
+    int error = connection_run(connection, &op);
 
     if (error)
         return fail(error, "the server does not say how it is: %s", strerror(-error));

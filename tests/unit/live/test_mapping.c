@@ -1,0 +1,91 @@
+/* test_mapping.c - mappings over a live server, together with operations */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "limits.h"
+#include "server.h"
+
+#define MAPPED_BYTES (16ull << 20)
+
+static struct server server;
+static struct cxe_connection *connection;
+static struct cxe_region *region;
+static uint8_t *mapped;
+
+static void set_up(void)
+{
+    struct cxe_map_options options = {.local_bytes = 1 << 20};
+
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "mapped", MAPPED_BYTES, 0, &region), 0);
+    cr_assert_eq(cxe_map(region, &options, (void **)&mapped), 0, "%s", cxe_last_error());
+}
+
+static void tear_down(void)
+{
+    cr_assert_eq(cxe_unmap(mapped), 0, "%s", cxe_last_error());
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    server_stop(&server);
+}
+
+TestSuite(mapping, .init = set_up, .fini = tear_down, .timeout = 30);
+
+Test(mapping, stores_reach_the_server_and_writes_reach_the_mapping)
+{
+    uint8_t line[LINE_BYTES];
+
+    memset(mapped + 8192, 0x77, LINE_BYTES);
+    cr_assert_eq(cxe_sync(mapped, MAPPED_BYTES), 0);
+    cr_assert_eq(cxe_read(region, 8192, line, sizeof(line)), 0);
+    cr_assert_eq(line[5], 0x77);
+    memset(line, 0x11, sizeof(line));
+    cr_assert_eq(cxe_write(region, 8192, line, sizeof(line)), 0);
+    cr_assert_eq(cxe_advise(mapped, MAPPED_BYTES, CXE_ADVICE_REFRESH), 0);
+    cr_assert_eq(mapped[8192 + 5], 0x11);
+}
+
+Test(mapping, a_buffer_of_an_operation_may_lie_in_the_mapping)
+{
+    static uint8_t expected[256 * 1024];
+
+    for (size_t i = 0; i < sizeof(expected); i++)
+        expected[i] = (uint8_t)(i * 31 >> 3);
+    memcpy(mapped, expected, sizeof(expected));
+    cr_assert_eq(cxe_write(region, 8 << 20, mapped, sizeof(expected)), 0, "%s", cxe_last_error());
+    cr_assert_eq(cxe_read(region, 8 << 20, mapped + (4 << 20), sizeof(expected)), 0, "%s", cxe_last_error());
+    cr_assert_arr_eq(mapped + (4 << 20), expected, sizeof(expected));
+}
+
+static uint64_t alarms, scanned;
+
+/* Reads on, page after page, so that bulk reads are in flight when it comes again. */
+static void on_alarm(int number)
+{
+    (void)number;
+    for (int i = 0; i < 4; i++)
+        scanned += *(volatile uint8_t *)(mapped + alarms++ % (MAPPED_BYTES / PAGE_BYTES) * PAGE_BYTES);
+}
+
+Test(mapping, a_signal_handler_may_fault_while_its_thread_awaits_an_answer)
+{
+    const struct itimerval often = {.it_interval.tv_usec = 100, .it_value.tv_usec = 100},
+                           never = {{0, 0}, {0, 0}};
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    uint8_t line[LINE_BYTES];
+    uint64_t end_ns;
+
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    end_ns = clock_now_ns() + NS_PER_S;
+    while (clock_now_ns() < end_ns)
+        cr_assert_eq(cxe_read(region, 0, line, sizeof(line)), 0, "%s", cxe_last_error());
+    setitimer(ITIMER_REAL, &never, NULL);
+    cr_assert_gt(alarms, 100);
+    cr_assert_eq(scanned, 0);
+}
