@@ -25,7 +25,8 @@
 
 /* A port nobody has at the moment, over UDP and TCP. Somebody may take it before the daemon does, who then
  * refuses to start: a benchmark can be repeated. */
-static int find_port(in_port_t *port_out)
+/* A port that is free for UDP and for TCP (ofi), or -EADDRINUSE: the one that UDP got is taken for TCP. */
+static int try_port(in_port_t *port_out)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t address_bytes = sizeof(address);
@@ -42,6 +43,15 @@ static int find_port(in_port_t *port_out)
     if (tcp >= 0)
         close(tcp);
     *port_out = ntohs(address.sin_port);
+    return error;
+}
+
+static int find_port(in_port_t *port_out)
+{
+    int error = -EADDRINUSE;
+
+    for (unsigned tries = 0; error == -EADDRINUSE && tries < 64; tries++)
+        error = try_port(port_out);
     return error;
 }
 
