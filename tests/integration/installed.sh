@@ -50,6 +50,6 @@ find_package(cxe 0.1 REQUIRED)
 add_executable(use use.c)
 target_link_libraries(use PRIVATE cxe::cxe)
 END
-cmake -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/usr" >/dev/null
+cmake -G Ninja -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/usr" >/dev/null
 cmake --build "$work/project/build" >/dev/null || fail "a CMake project does not build with find_package(cxe)"
 "$work/project/build/use" || fail "the CMake project's program does not run"
