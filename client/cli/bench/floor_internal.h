@@ -24,7 +24,7 @@ struct floor_request {
 };
 #define FLOOR_MAGIC      0x666c6f6fu
 #define FLOOR_BYTES_MAX  FRAME_BYTES_MAX
-#define FLOOR_TIMEOUT_NS (1 * NS_PER_S) /* an answer that late will not come */
+#define FLOOR_TIMEOUT_NS (5 * NS_PER_S) /* an answer that late will not come, on however busy a machine */
 
 /* Forks a process that is pinned, dies with us, and runs `serve`, which should not return. Negative errno. */
 int floor_fork(int server_cpu, void (*serve)(void *context), void *context, pid_t *child_out);
