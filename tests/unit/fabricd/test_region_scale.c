@@ -282,14 +282,17 @@ static void start(struct actor *actor)
     cr_assert_eq(pthread_create(&actor->thread, NULL, run_actor, actor), 0);
 }
 
+/* The main thread is worker 0: offline while it waits, or an actor that drains would wait for it in turn. */
 static void finish(struct actor *actors, unsigned count)
 {
     store_relaxed(&stop, true);
+    quiesce_offline(memory.quiesce, 0);
     for (unsigned i = 0; i < count; i++) {
         pthread_join(actors[i].thread, NULL);
         cr_expect_gt(actors[i].done, 0);
         cr_expect_eq(actors[i].wrong, 0);
     }
+    quiesce_online(memory.quiesce, 0);
 }
 
 static struct region_caller caller_of(const struct actor *actor)
