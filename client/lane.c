@@ -211,6 +211,8 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
     case BODY_PING:
     case BODY_PONG:
     case BODY_REQUEST:
+    case BODY_BISNP:
+    case BODY_PENDING:
         break;
     }
     link_heard(lane, now_ns); /* last: does the lane still wait for an answer? */

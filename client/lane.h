@@ -26,6 +26,7 @@ struct op {
     uint8_t opcode;      /* enum opcode */
     uint8_t width_log2;  /* atomics */
     uint32_t line_count; /* line operations (any number), REGION_LIST; else 0 */
+    uint32_t agent;      /* operations of a coherent mapping: its cache agent; else 0 */
     uint64_t region;
     uint64_t offset;
     const void *operand;   /* MEM_WR: line_count lines. Others: as on the wire. Must last until `done` */

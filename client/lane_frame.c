@@ -88,8 +88,8 @@ static void append(struct frame *frame, struct op *op, uint32_t lines)
     uint32_t wire_lines = counts_lines(op) ? lines : op->line_count;
     uint8_t *at = frame->body + frame->body_bytes;
 
-    at = codec_write_op(at, op->opcode, op->width_log2, wire_lines, op->region,
-                        op->offset + (uint64_t)op->issued_lines * LINE_BYTES);
+    at = codec_write_agent_op(at, op->opcode, op->width_log2, wire_lines, op->agent, op->region,
+                              op->offset + (uint64_t)op->issued_lines * LINE_BYTES);
     if (op->operand)
         at = write_operand(at, op, lines);
     frame->body_bytes = (uint32_t)(at - frame->body);

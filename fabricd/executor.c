@@ -75,7 +75,11 @@ static int run_op(struct executor *executor, const struct region_caller *caller,
     switch (op->opcode) {
     case OP_MEM_RD:
         return region_read(caller, place_of(op), op->line_count, values_out);
+    case OP_WAIT:
+        return -EOPNOTSUPP;
     case OP_MEM_WR:
+        if (op->agent != 0)
+            return -EOWNERDEAD;
         return region_write(caller, place_of(op), op->line_count, op->operand);
     case OP_MEM_WR_PTL: /* the masks of all lines stand in front of the lines */
         return region_write_masked(caller, place_of(op), op->line_count, op->operand,

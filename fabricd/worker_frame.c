@@ -239,6 +239,8 @@ static void data(struct worker *worker, unsigned endpoint_index, const struct ad
     case BODY_PONG:
         return;
     case BODY_RESPONSE:
+    case BODY_BISNP:
+    case BODY_PENDING:
         refuse(worker, session, "an answer was sent to the server", now_ns);
         return;
     }

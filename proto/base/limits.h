@@ -33,6 +33,10 @@
 #define SESSIONS_MAX  65536 /* per worker; the id on the wire carries worker and index */
 #define WORKERS_MAX   64
 
+/* Coherence: who caches pages of a shared region. */
+#define AGENTS_MAX 1024 /* cache agents of one region */
+#define SNOOPS_MAX 1024 /* open at one agent; the numbers of snoops are compared within a window of this */
+
 /* Tenancy and naming. */
 #define REGION_NAME_BYTES 64 /* including the terminating NUL */
 #define TENANT_NAME_BYTES 32 /* including the terminating NUL */

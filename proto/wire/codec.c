@@ -24,6 +24,13 @@ static bool width_valid(const struct op_info *info, uint8_t opcode, unsigned wid
     return width_log2 >= 2 && width_log2 <= (opcode == OP_CAS ? 4 : 3);
 }
 
+static bool agent_valid(const struct op_info *info, uint32_t agent)
+{
+    if (info->flags & OP_AGENT)
+        return agent != 0;
+    return agent == 0 || (info->flags & OP_MAY_AGENT);
+}
+
 int codec_read_op(const uint8_t **at, const uint8_t *end, struct op_view *op_out)
 {
     struct op_header header;
@@ -36,7 +43,7 @@ int codec_read_op(const uint8_t **at, const uint8_t *end, struct op_view *op_out
     memcpy(&header, *at, sizeof(header));
     info = &op_infos[header.opcode];
     line_count = le16_get(header.line_count);
-    if (!info->known || header.reserved.raw != 0 || !line_count_valid(info, line_count) ||
+    if (!info->known || !agent_valid(info, le32_get(header.agent)) || !line_count_valid(info, line_count) ||
         !width_valid(info, header.opcode, header.width_log2))
         return -EPROTO;
     operand_bytes = info->operand_bytes + (size_t)info->operand_line_bytes * line_count;
@@ -46,6 +53,7 @@ int codec_read_op(const uint8_t **at, const uint8_t *end, struct op_view *op_out
         .opcode = header.opcode,
         .width_log2 = header.width_log2,
         .line_count = (uint16_t)line_count,
+        .agent = le32_get(header.agent),
         .region = le64_get(header.region),
         .offset = le64_get(header.offset),
         .operand = *at + sizeof(header),

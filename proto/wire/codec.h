@@ -29,6 +29,7 @@ struct op_view {
     uint8_t opcode;
     uint8_t width_log2;
     uint16_t line_count;
+    uint32_t agent;
     uint64_t region;
     uint64_t offset;
     const uint8_t *operand;
@@ -54,19 +55,28 @@ int codec_check_request(const uint8_t *body, size_t body_bytes, struct request_s
 
 /* Appends an operation's header at `at`; the operand is the caller's to add. Returns the first byte behind
  * it. The caller has made sure of the room: see codec_op_bytes. */
-static inline uint8_t *codec_write_op(uint8_t *at, enum opcode opcode, unsigned width_log2,
-                                      unsigned line_count, uint64_t region, uint64_t offset)
+static inline uint8_t *codec_write_agent_op(uint8_t *at, enum opcode opcode, unsigned width_log2,
+                                            unsigned line_count, uint32_t agent, uint64_t region,
+                                            uint64_t offset)
 {
     struct op_header header = {
         .opcode = (uint8_t)opcode,
         .width_log2 = (uint8_t)width_log2,
         .line_count = le16_of((uint16_t)line_count),
+        .agent = le32_of(agent),
         .region = le64_of(region),
         .offset = le64_of(offset),
     };
 
     memcpy(at, &header, sizeof(header));
     return at + sizeof(header);
+}
+
+/* The same for an operation that is for no cache agent. */
+static inline uint8_t *codec_write_op(uint8_t *at, enum opcode opcode, unsigned width_log2,
+                                      unsigned line_count, uint64_t region, uint64_t offset)
+{
+    return codec_write_agent_op(at, opcode, width_log2, line_count, 0, region, offset);
 }
 
 /* Bytes an operation takes in a request, and its values take in the answer. */

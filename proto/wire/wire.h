@@ -78,6 +78,8 @@ enum op_flags {
     OP_ATOMIC = 2,
     OP_MUTATES = 4,
     OP_CONTROL = 8,
+    OP_AGENT = 16,     /* names a cache agent */
+    OP_MAY_AGENT = 32, /* may name one; 0: none */
 };
 
 /* In front of every datagram; the additional authenticated data of a sealed one. */
@@ -116,8 +118,8 @@ struct op_header {
     uint8_t opcode;
     uint8_t width_log2;     /* ATOMIC: 2, 3 or 4; else 0 */
     struct le16 line_count; /* LINES: how many; REGION_LIST: most entries; else 0 */
-    struct le32 reserved;
-    struct le64 region; /* handle: generation << 32 | index; 0 where the operation names none */
+    struct le32 agent;      /* AGENT: the cache agent it is for; MAY_AGENT: that, or 0; else 0 */
+    struct le64 region;     /* handle: generation << 32 | index; 0 where the operation names none */
     /* Bytes from the region's start. REGION_GROW: the new size. REGION_LIST: the first index to look at. */
     struct le64 offset;
 };
@@ -127,9 +129,57 @@ struct wire_word {
     uint8_t bytes[16];
 };
 
+/* WAIT: parks until the word differs from `expected`, at most timeout_ns; the result is the word as it is
+ * then. */
+struct wire_wait {
+    struct wire_word expected;
+    struct le64 timeout_ns; /* 0: looks, and does not wait */
+    struct le64 reserved;
+};
+
+/* What BI_ATTACH answers. */
+struct wire_agent_info {
+    struct le32
+        agent; /* its name in this region; never 0, and random enough that no other is hit by chance */
+    struct le32 lease_ms; /* it is fenced when its session was silent for so long */
+    struct le64 reserved;
+};
+
+/* CXL 3.0, 3.3.11: what the device wants of a holder. */
+enum bi_snp {
+    BI_SNP_DATA = 1, /* keep at most a shared copy; changed lines come home first */
+    BI_SNP_INV = 2,  /* keep nothing; changed lines come home first */
+    BI_SNP_GONE = 3, /* the agent or its region is no more: everything of it is worthless. Not answered */
+};
+
+/* What the holder has left: the answer to a snoop. */
+enum bi_state {
+    BI_STATE_INVALID = 0,
+    BI_STATE_SHARED = 1,
+};
+
+/* In a BISNP body, `op_count` of them. One page each. */
+struct wire_bi_snp {
+    struct le64 region;
+    struct le64 offset; /* of the page; GONE: 0 */
+    struct le32 agent;
+    struct le16 id; /* rising for each agent, modulo 65536; at most SNOOPS_MAX are open. GONE: 0 */
+    uint8_t kind;   /* enum bi_snp */
+    uint8_t reserved;
+};
+
+/* The operand of BI_RSP; the header names agent, region and page. In one request behind the MEM_WR of the
+ * lines that changed, or sent when those are answered. */
+struct wire_bi_rsp {
+    struct le16 id;
+    uint8_t state; /* enum bi_state */
+    uint8_t reserved[5];
+};
+
 enum region_flags {
     REGION_SEALED = 1,    /* read-only for all, for good */
     REGION_EPHEMERAL = 2, /* deleted when nobody named its handle for REGION_EPHEMERAL_S seconds */
+    REGION_SHARED = 4,    /* mappings of it are kept coherent */
 };
 #define REGION_EPHEMERAL_S 60
 
@@ -180,9 +230,14 @@ static_assert(offsetof(struct body_header, echo) == 16, "body echo");
 static_assert(sizeof(struct op_header) == OP_HEADER_BYTES, "op header");
 static_assert(offsetof(struct op_header, width_log2) == 1, "op width");
 static_assert(offsetof(struct op_header, line_count) == 2, "op line count");
+static_assert(offsetof(struct op_header, agent) == 4, "op agent");
 static_assert(offsetof(struct op_header, region) == 8, "op region");
 static_assert(offsetof(struct op_header, offset) == 16, "op offset");
 static_assert(sizeof(struct wire_word) == 16, "atomic word");
+static_assert(sizeof(struct wire_wait) == 32, "wait");
+static_assert(sizeof(struct wire_agent_info) == 16, "agent info");
+static_assert(sizeof(struct wire_bi_snp) == 24, "back-invalidate snoop");
+static_assert(sizeof(struct wire_bi_rsp) == 8, "back-invalidate response");
 static_assert(sizeof(struct wire_region_spec) == 80, "region spec");
 static_assert(sizeof(struct wire_region_info) == 96, "region info");
 static_assert(sizeof(struct wire_server_info) == 96, "server info");

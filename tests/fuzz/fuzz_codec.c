@@ -24,8 +24,8 @@ static void check_accepted(const uint8_t *body, size_t body_bytes, const struct 
         CHECK(op.operand >= body && op.operand + op.operand_bytes == at);
         CHECK(codec_op_bytes((enum opcode)op.opcode, op.line_count) == OP_HEADER_BYTES + op.operand_bytes);
         CHECK(codec_result_bytes((enum opcode)op.opcode, op.line_count) == op.result_bytes);
-        write_at = codec_write_op(write_at, (enum opcode)op.opcode, op.width_log2, op.line_count, op.region,
-                                  op.offset);
+        write_at = codec_write_agent_op(write_at, (enum opcode)op.opcode, op.width_log2, op.line_count,
+                                        op.agent, op.region, op.offset);
         memcpy(write_at, op.operand, op.operand_bytes);
         write_at += op.operand_bytes;
         result_bytes += op.result_bytes;
@@ -53,7 +53,9 @@ static size_t mend(const uint8_t *data, size_t data_bytes, uint8_t *body, size_t
 
         if (!op_infos[data[0]].known || bytes > room - (size_t)(at - body))
             break;
-        codec_write_op(at, (enum opcode)data[0], width, lines, data[3], (uint64_t)data[3] << 6);
+        codec_write_agent_op(at, (enum opcode)data[0], width, lines,
+                             op_infos[data[0]].flags & OP_AGENT ? data[3] : 0, data[3],
+                             (uint64_t)data[3] << 6);
         copied = data_bytes - 4 < bytes - OP_HEADER_BYTES ? data_bytes - 4 : bytes - OP_HEADER_BYTES;
         memset(at + OP_HEADER_BYTES, 0, bytes - OP_HEADER_BYTES);
         memcpy(at + OP_HEADER_BYTES, data + 4, copied);

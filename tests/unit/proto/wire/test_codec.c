@@ -33,7 +33,8 @@ static uint8_t *append(uint8_t *at, unsigned opcode, unsigned width, unsigned li
 {
     size_t operand_bytes = codec_op_bytes((enum opcode)opcode, lines) - OP_HEADER_BYTES;
 
-    at = codec_write_op(at, (enum opcode)opcode, width, lines, 0x100000002u, 0x40);
+    at = codec_write_agent_op(at, (enum opcode)opcode, width, lines,
+                              op_infos[opcode].flags & OP_AGENT ? 9 : 0, 0x100000002u, 0x40);
     memset(at, 0, operand_bytes);
     return at + operand_bytes;
 }
@@ -71,18 +72,37 @@ Test(codec, every_operation_has_the_size_of_its_row)
         unsigned lines;
         size_t op_bytes, result_bytes;
     } cases[] = {
-        {OP_MEM_RD, 1, 24, 64},           {OP_MEM_RD, 64, 24, 4096},
-        {OP_MEM_RD, 1022, 24, 65408},     {OP_MEM_WR, 1, 24 + 64, 0},
-        {OP_MEM_WR, 22, 24 + 22 * 64, 0}, {OP_MEM_WR_PTL, 1, 24 + 72, 0},
-        {OP_MEM_WR_PTL, 3, 24 + 216, 0},  {OP_CAS, 0, 24 + 32, 16},
-        {OP_FETCH_ADD, 0, 24 + 16, 16},   {OP_SWAP, 0, 40, 16},
-        {OP_FETCH_AND, 0, 40, 16},        {OP_FETCH_OR, 0, 40, 16},
-        {OP_FETCH_XOR, 0, 40, 16},        {OP_FETCH_MIN, 0, 40, 16},
-        {OP_FETCH_MAX, 0, 40, 16},        {OP_REGION_CREATE, 0, 24 + 80, 96},
-        {OP_REGION_OPEN, 0, 104, 96},     {OP_REGION_STAT, 0, 24, 96},
-        {OP_REGION_LIST, 10, 24, 960},    {OP_REGION_GROW, 0, 24, 96},
-        {OP_REGION_DELETE, 0, 24, 0},     {OP_REGION_SEAL, 0, 24, 96},
-        {OP_REGION_CLONE, 0, 104, 96},    {OP_SERVER_STAT, 0, 24, 96},
+        {OP_MEM_RD, 1, 24, 64},
+        {OP_MEM_RD, 64, 24, 4096},
+        {OP_MEM_RD_SHARED, 1, 24, 64},
+        {OP_MEM_RD_ANY, 64, 24, 4096},
+        {OP_MEM_CLN_EVCT, 0, 24, 0},
+        {OP_WAIT, 0, 56, 16},
+        {OP_BI_ATTACH, 0, 24, 16},
+        {OP_BI_DETACH, 0, 24, 0},
+        {OP_BI_RSP, 0, 32, 0},
+        {OP_MEM_RD, 1022, 24, 65408},
+        {OP_MEM_WR, 1, 24 + 64, 0},
+        {OP_MEM_WR, 22, 24 + 22 * 64, 0},
+        {OP_MEM_WR_PTL, 1, 24 + 72, 0},
+        {OP_MEM_WR_PTL, 3, 24 + 216, 0},
+        {OP_CAS, 0, 24 + 32, 16},
+        {OP_FETCH_ADD, 0, 24 + 16, 16},
+        {OP_SWAP, 0, 40, 16},
+        {OP_FETCH_AND, 0, 40, 16},
+        {OP_FETCH_OR, 0, 40, 16},
+        {OP_FETCH_XOR, 0, 40, 16},
+        {OP_FETCH_MIN, 0, 40, 16},
+        {OP_FETCH_MAX, 0, 40, 16},
+        {OP_REGION_CREATE, 0, 24 + 80, 96},
+        {OP_REGION_OPEN, 0, 104, 96},
+        {OP_REGION_STAT, 0, 24, 96},
+        {OP_REGION_LIST, 10, 24, 960},
+        {OP_REGION_GROW, 0, 24, 96},
+        {OP_REGION_DELETE, 0, 24, 0},
+        {OP_REGION_SEAL, 0, 24, 96},
+        {OP_REGION_CLONE, 0, 104, 96},
+        {OP_SERVER_STAT, 0, 24, 96},
     };
     bool covered[256] = {false};
 
@@ -188,17 +208,21 @@ Test(codec, unknown_operations_are_refused)
     }
 }
 
-Test(codec, reserved_bits_of_an_operation_are_zero)
+Test(codec, an_agent_is_named_where_it_belongs)
 {
-    size_t bytes = request_of(OP_MEM_RD, 0, 1);
+    EACH_OPCODE(opcode)
+    {
+        size_t bytes = request_of(opcode, width_of(opcode), lines_of(opcode));
+        bool must = op_infos[opcode].flags & OP_AGENT, may = op_infos[opcode].flags & OP_MAY_AGENT;
+        struct le32 agent = {0};
 
-    for (unsigned bit = 0; bit < 32; bit++) {
-        uint8_t *byte = &body[BODY_HEADER_BYTES + offsetof(struct op_header, reserved) + bit / 8];
-
-        *byte ^= (uint8_t)(1u << bit % 8);
-        cr_expect_eq(check(bytes), -EPROTO, "bit %u", bit);
-        *byte ^= (uint8_t)(1u << bit % 8);
-        cr_expect_eq(check(bytes), 0);
+        memcpy(body + BODY_HEADER_BYTES + offsetof(struct op_header, agent), &agent, sizeof(agent));
+        cr_expect_eq(check(bytes), must ? -EPROTO : 0, "%#x without one", opcode);
+        for (unsigned bit = 0; bit < 32; bit++) {
+            agent = le32_of(1u << bit);
+            memcpy(body + BODY_HEADER_BYTES + offsetof(struct op_header, agent), &agent, sizeof(agent));
+            cr_expect_eq(check(bytes), must || may ? 0 : -EPROTO, "%#x, bit %u", opcode, bit);
+        }
     }
 }
 
@@ -343,7 +367,7 @@ Test(codec, only_a_request_is_a_request)
 Test(codec, kinds_of_body)
 {
     for (unsigned kind = 0; kind < 256; kind++) {
-        bool known = kind >= BODY_REQUEST && kind <= BODY_CLOSE;
+        bool known = kind >= BODY_REQUEST && kind <= BODY_PENDING;
 
         write_header((uint8_t)kind, 0, 0);
         cr_expect_eq(codec_check_body(body, BODY_HEADER_BYTES), known ? 0 : -EPROTO, "kind %u", kind);
@@ -361,7 +385,8 @@ Test(codec, unused_fields_of_a_body_are_zero)
     } uses[] = {
         {BODY_REQUEST, false, false, false}, {BODY_RESPONSE, true, true, true},
         {BODY_PING, false, false, false},    {BODY_PONG, false, false, true},
-        {BODY_CLOSE, false, false, false},
+        {BODY_CLOSE, false, false, false},   {BODY_BISNP, false, false, false},
+        {BODY_PENDING, false, false, false},
     };
 
     for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
