@@ -10,7 +10,7 @@ bin=$build/bin
 python=/usr/bin/python3
 export LC_ALL=C.UTF-8 PATH="$bin:/usr/sbin:/usr/bin:/sbin:/bin"
 for name in ${!CXE_*}; do
-    [ "$name" = CXE_TEST_SEED ] || unset "$name"
+    [ "${name#CXE_TEST_}" != "$name" ] || unset "$name" # the seed, and whether there is time
 done
 seed=${CXE_TEST_SEED:-$RANDOM}
 
