@@ -199,7 +199,7 @@ static int open_lanes(struct cxe_connection *connection)
     uint64_t deadline_ns = connection_deadline_ns(connection);
 
     for (unsigned i = 0; i < connection->lane_count; i++) {
-        int error = lane_open(connection, false, deadline_ns, &connection->lanes[i]);
+        int error = lane_open(connection, LANE_PLAIN, deadline_ns, &connection->lanes[i]);
 
         if (error) {
             close_lanes(connection, true);

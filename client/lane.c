@@ -86,7 +86,7 @@ static void append_posted(struct lane *lane, struct op *op)
     lane->posted_last = op;
 }
 
-void lane_post(struct lane *lane, struct op *op)
+static void prepare(struct op *op, bool chained)
 {
     op->finished = false;
     op->outcome = 0;
@@ -94,12 +94,33 @@ void lane_post(struct lane *lane, struct op *op)
     op->parts = 0;
     op->issued = false;
     op->part_done = false;
+    op->chained = chained;
+}
+
+void lane_post(struct lane *lane, struct op *op)
+{
+    prepare(op, false);
     lane->busy++;
     append_posted(lane, op);
     /* A queue's operations go into frames at once, since their operands are the caller's again when it
      * returns. */
-    if (lane->batching && lane->posted_first == op && lane->link.up && !lane->broken)
+    if (lane->kind == LANE_QUEUE && lane->posted_first == op && lane->link.up && !lane->broken)
         lane_fill(lane);
+}
+
+int lane_post_together(struct lane *lane, struct op *ops, unsigned count)
+{
+    CHECK(count > 0 && !lane->order);
+    for (unsigned i = 0; i < count; i++) {
+        prepare(&ops[i], i > 0);
+        ops[i].next = i + 1 < count ? &ops[i + 1] : NULL;
+    }
+    if (!lane_chain_fits(lane, ops))
+        return -EMSGSIZE;
+    for (unsigned i = 0; i < count; i++)
+        append_posted(lane, &ops[i]);
+    lane->busy += count;
+    return 0;
 }
 
 void lane_finish_op(struct lane *lane, struct op *op)
@@ -191,6 +212,17 @@ unsigned lane_frame_lines(const struct lane *lane)
 
 /* ---- progress ---- */
 
+static void take_snoops(struct lane *lane, const uint8_t *body, size_t body_bytes)
+{
+    const struct wire_bi_snp *snoops;
+    int count = codec_read_snoops(body, body_bytes, &snoops);
+
+    if (count < 0 || !lane->heard)
+        return;
+    lane->snooped++;
+    lane->heard(lane->listener, snoops, (unsigned)count);
+}
+
 static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
 {
     uint8_t *body = lane->received + RECORD_HEADER_BYTES;
@@ -208,11 +240,15 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
     case BODY_CLOSE:
         lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
         break;
+    case BODY_BISNP:
+        take_snoops(lane, body, (size_t)body_bytes);
+        break;
+    case BODY_PENDING:
+        window_parked(&lane->window, le64_get(((const struct body_header *)body)->seq), now_ns);
+        break;
     case BODY_PING:
     case BODY_PONG:
     case BODY_REQUEST:
-    case BODY_BISNP:
-    case BODY_PENDING:
         break;
     }
     link_heard(lane, now_ns); /* last: does the lane still wait for an answer? */
@@ -239,7 +275,7 @@ static bool receive_one(struct lane *lane)
 /* Is there anything to hear? Looking for more costs a system call, so the last answer ends the search. */
 static bool awaits_frame(const struct lane *lane)
 {
-    return lane_asks(lane) || lane->link.state != LINK_IDLE || !lane->link.up;
+    return lane_asks(lane) || lane->heard || lane->link.state != LINK_IDLE || !lane->link.up;
 }
 
 /* Takes what has arrived. True if anything had. */
@@ -292,6 +328,7 @@ static void upkeep(struct lane *lane, uint64_t now_ns)
 unsigned lane_progress(struct lane *lane)
 {
     lane->completed = 0;
+    lane->snooped = 0;
     take_frames(lane);
     upkeep(lane, clock_now_ns());
     return lane->completed;
@@ -314,21 +351,24 @@ static uint64_t next_due_ns(const struct lane *lane, uint64_t now_ns)
     return lane->endpoint_lost ? earliest(due_ns, lane->reconnect_ns) : due_ns;
 }
 
-/* Sleeps until a frame comes or something is due. */
-static void sleep_for_frame(struct lane *lane, uint64_t deadline_ns)
+/* Sleeps until a frame comes or something is due. True: `wake_fd` (-1: none) is readable. */
+static bool sleep_for_frame(struct lane *lane, uint64_t deadline_ns, int wake_fd)
 {
-    struct pollfd readable = {.fd = lane->endpoint->fd, .events = POLLIN};
+    struct pollfd readable[2] = {
+        {.fd = lane->endpoint->fd, .events = POLLIN},
+        {.fd = wake_fd, .events = POLLIN},
+    };
     uint64_t now_ns = clock_now_ns();
     uint64_t wake_ns = earliest(deadline_ns, next_due_ns(lane, now_ns));
     struct timespec timeout;
 
     if (lane->endpoint_lost)
-        readable.fd = -1; /* nothing comes from there any more, and some descriptors then never rest */
+        readable[0].fd = -1; /* nothing comes from there any more, and some descriptors then never rest */
     if (wake_ns <= now_ns || (!lane->endpoint_lost && endpoint_arm(lane->endpoint) < 0))
-        return;
+        wake_ns = now_ns;
     timeout.tv_sec = (time_t)((wake_ns - now_ns) / NS_PER_S);
     timeout.tv_nsec = (long)((wake_ns - now_ns) % NS_PER_S);
-    ppoll(&readable, 1, &timeout, NULL);
+    return ppoll(readable, 2, &timeout, NULL) > 0 && readable[1].revents != 0;
 }
 
 void lane_push(struct lane *lane)
@@ -348,13 +388,14 @@ static bool poll_frames(struct lane *lane)
     return false;
 }
 
-/* Progresses until *done or the deadline. */
+/* Progresses until *done, the deadline (-ETIMEDOUT), or until `wake_fd` (-1: none) is readable (-EINTR). */
 static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void *), const void *what,
-                      uint64_t deadline_ns)
+                      uint64_t deadline_ns, int wake_fd)
 {
     uint64_t spin_until_ns = 0;
 
     lane->completed = 0;
+    lane->snooped = 0;
     lane_push(lane);
     for (;;) {
         bool heard = poll_frames(lane);
@@ -373,8 +414,8 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
             return -ETIMEDOUT;
         if (heard || spin_until_ns == 0)
             spin_until_ns = now_ns + LANE_SPIN_NS;
-        if (now_ns >= spin_until_ns)
-            sleep_for_frame(lane, deadline_ns);
+        if (now_ns >= spin_until_ns && sleep_for_frame(lane, deadline_ns, wake_fd))
+            return -EINTR;
     }
 }
 
@@ -402,21 +443,46 @@ static bool any_completed(struct lane *lane, const void *count)
     return lane->completed > 0 || lane->busy == 0;
 }
 
+static bool anything_heard(struct lane *lane, const void *nothing)
+{
+    (void)nothing;
+    return lane->completed > 0 || lane->snooped > 0;
+}
+
 int lane_wait(struct lane *lane, struct op *op, uint64_t deadline_ns)
 {
-    int error = wait_until(lane, op_finished, op, deadline_ns);
+    int error = wait_until(lane, op_finished, op, deadline_ns, -1);
 
     return error ? error : op->outcome;
 }
 
 int lane_wait_any(struct lane *lane, uint64_t deadline_ns)
 {
-    return wait_until(lane, any_completed, NULL, deadline_ns);
+    return wait_until(lane, any_completed, NULL, deadline_ns, -1);
 }
 
 int lane_drain(struct lane *lane, uint64_t deadline_ns)
 {
-    return wait_until(lane, idle, NULL, deadline_ns);
+    return wait_until(lane, idle, NULL, deadline_ns, -1);
+}
+
+void lane_listen(struct lane *lane,
+                 void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count),
+                 void *context)
+{
+    CHECK(lane->kind == LANE_LISTENING);
+    lane->heard = heard;
+    lane->listener = context;
+}
+
+int lane_listen_wait(struct lane *lane, uint64_t deadline_ns, int wake_fd)
+{
+    return wait_until(lane, anything_heard, NULL, deadline_ns, wake_fd);
+}
+
+uint32_t lane_session(const struct lane *lane)
+{
+    return lane->link.session;
 }
 
 int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns)
@@ -462,7 +528,8 @@ static int link_verdict(const struct lane *lane)
     return lane->link.cookie_seen ? -EKEYREJECTED : -ETIMEDOUT;
 }
 
-int lane_open(struct cxe_connection *connection, bool batching, uint64_t deadline_ns, struct lane **lane_out)
+int lane_open(struct cxe_connection *connection, enum lane_kind kind, uint64_t deadline_ns,
+              struct lane **lane_out)
 {
     struct lane *lane = map_lane();
     int error;
@@ -470,17 +537,17 @@ int lane_open(struct cxe_connection *connection, bool batching, uint64_t deadlin
     if (!lane)
         return -ENOMEM;
     lane->connection = connection;
-    lane->batching = batching;
+    lane->kind = kind;
     window_init(&lane->window);
     error = map_frames(lane);
-    if (!error && batching)
+    if (!error && kind == LANE_QUEUE)
         error = order_open(&lane->order);
     if (!error)
         error = transport_connect(connection->transport, &connection->server,
                                   connection->fault[0] ? connection->fault : NULL, &lane->endpoint);
     if (error)
         goto close_lane;
-    wait_until(lane, link_settled, NULL, deadline_ns);
+    wait_until(lane, link_settled, NULL, deadline_ns, -1);
     if (!lane->link.up) {
         error = link_verdict(lane);
         goto close_lane;

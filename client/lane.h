@@ -46,8 +46,24 @@ struct op {
     uint32_t parts;        /* frames that hold a part and are not answered */
     bool issued;           /* the last part is in a frame */
     bool part_done;        /* some of it took effect, or may have */
+    bool chained;          /* in the frame of the one posted before it, and only done if that was */
     struct op *next;
 };
+
+/* What a lane is for. */
+enum lane_kind {
+    LANE_PLAIN,     /* whoever holds it wants his answers soon, and sees to order himself */
+    LANE_QUEUE,     /* part-filled frames wait while two are in flight; operations on a line keep order */
+    LANE_LISTENING, /* hears back-invalidate snoops as well: see lane_listen */
+};
+
+/* Connects; blocks until the session stands or the deadline is over. -ECONNREFUSED, -EKEYREJECTED, -EACCES,
+ * -EBUSY, -ETIMEDOUT, and what the transport says. */
+int lane_open(struct cxe_connection *connection, enum lane_kind kind, uint64_t deadline_ns,
+              struct lane **lane_out);
+
+/* Nothing may be posted or in flight. `tell`: the server gets a CLOSE. NULL: nothing happens. */
+void lane_close(struct lane *lane, bool tell);
 
 /* A free lane of the connection, held. Spins, and yields, while all are taken. Release it soon. */
 struct lane *lane_acquire(struct cxe_connection *connection);
@@ -61,6 +77,12 @@ void lane_release(struct lane *lane);
 /* Queues the operation behind those posted before; it leaves at the latest with lane_progress. Operations on
  * one line keep their order. */
 void lane_post(struct lane *lane, struct op *op);
+
+/* Posts operations that travel in one frame, in order; where one fails, those behind it are not done, and end
+ * with -ECANCELED. -EMSGSIZE: they do not fit a frame; nothing is posted. Should the server make another
+ * session of shorter frames before they left, they end with -EMSGSIZE, not done. Who cancels one of them
+ * cancels all, the last first. Not on a queue's lane. */
+int lane_post_together(struct lane *lane, struct op *ops, unsigned count);
 
 /* Sends what was posted, as far as the window has room, without looking for answers. Never blocks. */
 void lane_push(struct lane *lane);
@@ -88,6 +110,21 @@ int lane_cancel(struct lane *lane, struct op *op);
 
 /* Posts, waits, cancels at the deadline: the common case. */
 int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns);
+
+/* Of a listening lane, before its first progress: back-invalidate snoops go to `heard`, a body's at once, in
+ * the order of their arrival; duplicates included. Called by whoever makes the lane progress, with the lane
+ * held: it may post, and must not wait. The snoops are its only while it runs. */
+void lane_listen(struct lane *lane,
+                 void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count),
+                 void *context);
+
+/* Progresses, and sleeps in between, until a snoop was heard or an operation completed: 0. -ETIMEDOUT: the
+ * deadline came (clock_now_ns time; UINT64_MAX: none). -EINTR: `wake_fd` is readable (-1: there is none); it
+ * is the caller's to read. */
+int lane_listen_wait(struct lane *lane, uint64_t deadline_ns, int wake_fd);
+
+/* Changes whenever the session is replaced: what was bound to the old one has to be bound anew. */
+uint32_t lane_session(const struct lane *lane);
 
 /* Operations posted or in flight. */
 unsigned lane_busy(const struct lane *lane);

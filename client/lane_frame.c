@@ -31,22 +31,27 @@ static uint32_t smaller(uint64_t a, uint64_t b)
     return (uint32_t)(a < b ? a : b);
 }
 
+/* The values of one answer. That of a request which mutates is remembered by the server. */
+static size_t result_limit(const struct lane *lane, bool mutates)
+{
+    size_t limit = body_limit(lane) - BODY_HEADER_BYTES;
+
+    return mutates && limit > SLOT_RECORD_BYTES ? SLOT_RECORD_BYTES : limit;
+}
+
 /* How many lines of the operation still fit (1 for one without lines that fits; 0: nothing does). */
 static uint32_t room_for(const struct lane *lane, const struct frame *frame, const struct op *op)
 {
     const struct op_info *info = info_of(op);
-    bool mutates = frame->mutates || (info->flags & OP_MUTATES);
-    size_t result_limit = body_limit(lane) - BODY_HEADER_BYTES;
+    size_t limit = result_limit(lane, frame->mutates || (info->flags & OP_MUTATES));
     size_t fixed = sizeof(struct op_header) + info->operand_bytes, room, result_room;
     uint32_t lines = op->line_count - op->issued_lines;
 
-    if (mutates && result_limit > SLOT_RECORD_BYTES)
-        result_limit = SLOT_RECORD_BYTES;
-    if (frame->op_count == FRAME_OPS_MAX || frame->result_bytes > result_limit ||
+    if (frame->op_count == FRAME_OPS_MAX || frame->result_bytes > limit ||
         frame->body_bytes + fixed > body_limit(lane))
         return 0;
     room = body_limit(lane) - frame->body_bytes - fixed;
-    result_room = result_limit - frame->result_bytes;
+    result_room = limit - frame->result_bytes;
     if (!counts_lines(op))
         return codec_result_bytes(op->opcode, op->line_count) <= result_room;
     if (lines == 1) /* by far the most frequent: spare the divisions */
@@ -97,7 +102,8 @@ static void append(struct frame *frame, struct op *op, uint32_t lines)
     frame->parts[frame->op_count] = (struct part){
         .op = op,
         .first_line = op->issued_lines,
-        .result_bytes = (uint32_t)codec_result_bytes(op->opcode, wire_lines),
+        .result_bytes = (uint32_t)codec_result_bytes(op->opcode, wire_lines) & INT32_MAX,
+        .chained = op->chained,
     };
     frame->result_bytes += frame->parts[frame->op_count++].result_bytes;
     op->parts++;
@@ -167,6 +173,61 @@ static bool pass_fence(struct lane *lane)
     return true;
 }
 
+/* Do the operation and those chained to it fit behind what the frame holds (NULL: nothing)? */
+static bool chain_fits(const struct lane *lane, const struct frame *frame, const struct op *first)
+{
+    size_t body_bytes = frame ? frame->body_bytes : BODY_HEADER_BYTES;
+    size_t result_bytes = frame ? frame->result_bytes : 0;
+    unsigned op_count = frame ? frame->op_count : 0;
+    bool mutates = frame && frame->mutates;
+
+    for (const struct op *op = first; op && (op == first || op->chained); op = op->next) {
+        body_bytes += codec_op_bytes(op->opcode, op->line_count);
+        result_bytes += codec_result_bytes(op->opcode, op->line_count);
+        mutates |= (info_of(op)->flags & OP_MUTATES) != 0;
+        op_count++;
+    }
+    return body_bytes <= body_limit(lane) && result_bytes <= result_limit(lane, mutates) &&
+           op_count <= FRAME_OPS_MAX;
+}
+
+bool lane_chain_fits(const struct lane *lane, const struct op *first)
+{
+    return chain_fits(lane, NULL, first);
+}
+
+/* They were posted for frames that were longer. */
+static void fail_chain(struct lane *lane)
+{
+    do {
+        struct op *op = lane->posted_first;
+
+        pop_posted(lane);
+        op->issued = true;
+        op->outcome = -EMSGSIZE;
+        lane_finish_op(lane, op);
+    } while (lane->posted_first && lane->posted_first->chained);
+}
+
+/* The same as issue_first for operations that must stand in one frame. */
+static bool issue_chain(struct lane *lane, struct frame *frame)
+{
+    if (!chain_fits(lane, frame, lane->posted_first)) {
+        if (frame->op_count > 0)
+            lane_flush(lane);
+        else
+            fail_chain(lane);
+        return true;
+    }
+    do {
+        struct op *op = lane->posted_first;
+
+        append(frame, op, op->line_count);
+        pop_posted(lane);
+    } while (lane->posted_first && lane->posted_first->chained);
+    return true;
+}
+
 /* Puts as much of the first posted operation into the frame as fits. False: it has to wait. */
 static bool issue_first(struct lane *lane)
 {
@@ -176,6 +237,8 @@ static bool issue_first(struct lane *lane)
 
     if (!frame)
         return false;
+    if (op->next && op->next->chained)
+        return issue_chain(lane, frame);
     lines = room_for(lane, frame, op);
     if (lines == 0) {
         CHECK(frame->op_count > 0); /* every operation fits an empty frame: limits.h */
@@ -239,7 +302,7 @@ void lane_fill(struct lane *lane)
             return;
         }
     }
-    if (!lane->batching || lane->window.in_flight <= BATCH_FRAMES)
+    if (lane->kind != LANE_QUEUE || lane->window.in_flight <= BATCH_FRAMES)
         lane_flush(lane);
 }
 
@@ -349,8 +412,8 @@ static void deliver(struct lane *lane, struct frame *frame, unsigned done, const
     }
 }
 
-/* The answer stopped at operation `done`. Those behind it were not touched: they stay in the frame, which
- * waits for a new number. */
+/* The answer stopped at operation `done`, or what is chained to it. Those behind it were not touched: they
+ * stay in the frame, which waits for a new number. */
 static void keep_rest(struct lane *lane, struct frame *frame, unsigned done)
 {
     const uint8_t *at = frame->body + BODY_HEADER_BYTES, *end = frame->body + frame->body_bytes;
@@ -396,6 +459,8 @@ void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint
     deliver(lane, frame, done, values);
     if (done < frame->op_count) {
         end_part(lane, &frame->parts[done], status_to_errno(header.status), header.status == STATUS_UNKNOWN);
+        while (done + 1 < frame->op_count && frame->parts[done + 1].chained)
+            end_part(lane, &frame->parts[++done], -ECANCELED, false);
         keep_rest(lane, frame, done);
     }
 }

@@ -30,7 +30,8 @@
 struct part {
     struct op *op; /* NULL: cancelled */
     uint32_t first_line;
-    uint32_t result_bytes; /* of this part in the answer */
+    uint32_t result_bytes : 31; /* of this part in the answer */
+    uint32_t chained : 1;       /* op->chained */
 };
 
 /* A request: kept in clear until it is answered, to be repeated. */
@@ -89,9 +90,12 @@ struct lane {
     unsigned rests;                      /* frames marked so */
     struct op *posted_first, *posted_last;
     unsigned busy;
-    unsigned completed;  /* since the last lane_progress */
-    bool batching;       /* a queue's: part-filled frames wait while two are in flight */
-    struct order *order; /* a queue's; NULL: whoever holds the lane sees to order himself */
+    unsigned completed; /* since the last lane_progress */
+    enum lane_kind kind;
+    struct order *order;                                                            /* a queue's; else NULL */
+    void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count); /* a listening lane's */
+    void *listener;
+    unsigned snooped; /* bodies given to `heard` since the last lane_progress */
     uint32_t frame_bytes;
     int broken;            /* negative errno: the peer broke the protocol; every operation ends with it */
     bool endpoint_lost;    /* the transport's connection broke (ofi) */
@@ -105,16 +109,14 @@ struct lane {
 
 /* ---- lane.c ---- */
 
-/* Connects; blocks until the session stands or the deadline is over. Not async-signal-safe. */
-int lane_open(struct cxe_connection *connection, bool batching, uint64_t deadline_ns, struct lane **lane_out);
-/* `tell`: the server gets a CLOSE. */
-void lane_close(struct lane *lane, bool tell);
 /* Ends the operation: outcome, done, accounts. */
 void lane_finish_op(struct lane *lane, struct op *op);
 bool lane_valid(const struct lane *lane);
 
 /* ---- lane_frame.c ---- */
 
+/* Would the operation and those chained to it fit a frame of their own? */
+bool lane_chain_fits(const struct lane *lane, const struct op *first);
 /* Moves posted operations into frames as far as the window allows; sends the full ones. */
 void lane_fill(struct lane *lane);
 /* Sends the frame being filled, if any. */
@@ -143,6 +145,12 @@ static inline bool lane_was_sent(const struct lane *lane, const struct frame *fr
 static inline bool lane_asks(const struct lane *lane)
 {
     return lane->window.in_flight > (lane->building != 0);
+}
+
+/* The same but for what the server says it has and keeps waiting. */
+static inline bool lane_wonders(const struct lane *lane)
+{
+    return lane->window.in_flight - lane->window.parked > (lane->building != 0);
 }
 
 /* ---- lane_link.c ---- */

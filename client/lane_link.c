@@ -258,7 +258,7 @@ void link_heard(struct lane *lane, uint64_t now_ns)
     struct link *link = &lane->link;
 
     link->heard_ns = now_ns;
-    link->asked_ns = lane_asks(lane) ? now_ns : 0;
+    link->asked_ns = lane_wonders(lane) ? now_ns : 0;
     link->refused = 0;
     if (link->state == LINK_IDLE)
         return;

@@ -91,7 +91,7 @@ int cxe_queue_open(struct cxe_connection *connection, unsigned depth, struct cxe
     queue = alloc_queue(depth);
     if (!queue)
         return fail(-ENOMEM, "not enough memory for a queue of depth %u", depth);
-    error = lane_open(connection, true, connection_deadline_ns(connection), &queue->lane);
+    error = lane_open(connection, LANE_QUEUE, connection_deadline_ns(connection), &queue->lane);
     if (error) {
         free_queue(queue);
         return fail(error, "cannot open a session for the queue: %s", strerror(-error));

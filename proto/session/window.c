@@ -48,6 +48,12 @@ static uint64_t rto_ns(const struct window *window, unsigned tries)
     return rto < WINDOW_RTO_MAX_NS ? rto : WINDOW_RTO_MAX_NS;
 }
 
+static void set_parked(struct window *window, struct window_slot *slot, bool parked)
+{
+    window->parked += (unsigned)parked - (unsigned)slot->parked;
+    slot->parked = parked;
+}
+
 void window_sent(struct window *window, uint64_t seq, uint64_t counter, uint64_t now_ns)
 {
     struct window_slot *slot = slot_of(window, seq);
@@ -63,6 +69,7 @@ void window_sent(struct window *window, uint64_t seq, uint64_t counter, uint64_t
     slot->counter = counter;
     slot->due_ns = now_ns + rto_ns(window, slot->tries);
     slot->tries++;
+    set_parked(window, slot, false); /* until it is answered with PENDING again */
 }
 
 static void measure(struct window *window, uint64_t rtt_ns)
@@ -106,18 +113,41 @@ bool window_answered(struct window *window, uint64_t seq, uint64_t counter, uint
         return false;
     if (counter != slot->counter)
         undo_cut(window);
-    if (counter == slot->counter)
+    if (slot->pendings > 0)
+        ; /* it took as long as it had to wait */
+    else if (counter == slot->counter)
         measure(window, now_ns - slot->sent_ns);
     else if (counter == slot->first_counter) /* late: the time-out must learn how late a peer can be */
         measure(window, now_ns - slot->first_sent_ns);
     if (counter > window->newest_answered)
         window->newest_answered = counter;
+    set_parked(window, slot, false);
     slot->in_flight = false;
     window->in_flight--;
     while (window->oldest < window->next_seq && !slot_of(window, window->oldest)->in_flight)
         window->oldest++;
     grow(window);
     return true;
+}
+
+void window_parked(struct window *window, uint64_t seq, uint64_t now_ns)
+{
+    struct window_slot *slot = slot_of(window, seq);
+    uint64_t wait_ns = WINDOW_PARKED_FIRST_NS;
+
+    if (!slot->in_flight || slot->seq != seq || slot->tries == 0)
+        return;
+    if (slot->pendings == 0 && slot->tries > 1)
+        undo_cut(window); /* it was repeated since nobody knew better */
+    for (unsigned i = 0; i < slot->pendings && wait_ns < WINDOW_PARKED_MAX_NS; i++)
+        wait_ns *= 2;
+    if (wait_ns < WINDOW_PARKED_MAX_NS)
+        slot->pendings++;
+    else
+        wait_ns = WINDOW_PARKED_MAX_NS;
+    slot->due_ns = now_ns + wait_ns;
+    slot->tries = 1; /* should the repeat be lost, the next one is not long in coming */
+    set_parked(window, slot, true);
 }
 
 /* A frame sent before the last cut was part of the same congestion: one cut is enough. */
@@ -136,8 +166,11 @@ static void cut(struct window *window, uint64_t lost_counter)
 
 static bool lost(const struct window *window, const struct window_slot *slot, uint64_t now_ns)
 {
-    return slot->in_flight && slot->tries > 0 &&
-           (now_ns >= slot->due_ns || slot->counter + WINDOW_REORDER <= window->newest_answered);
+    if (!slot->in_flight || slot->tries == 0)
+        return false;
+    if (now_ns >= slot->due_ns)
+        return true;
+    return slot->pendings == 0 && slot->counter + WINDOW_REORDER <= window->newest_answered;
 }
 
 uint64_t window_overdue(struct window *window, uint64_t now_ns)
@@ -147,7 +180,8 @@ uint64_t window_overdue(struct window *window, uint64_t now_ns)
 
         if (!lost(window, slot, now_ns))
             continue;
-        cut(window, slot->counter);
+        if (!slot->parked)
+            cut(window, slot->counter);
         return seq;
     }
     return 0;
@@ -175,7 +209,7 @@ bool window_in_flight(const struct window *window, uint64_t seq)
 
 bool window_valid(const struct window *window)
 {
-    unsigned in_flight = 0;
+    unsigned in_flight = 0, parked = 0;
 
     if (window->oldest > window->next_seq || window->next_seq - window->oldest > SESSION_SLOTS)
         return false;
@@ -186,11 +220,12 @@ bool window_valid(const struct window *window)
 
         if (slot->seq != 0 && slot->seq % SESSION_SLOTS != i)
             return false;
+        parked += slot->parked;
         if (!slot->in_flight)
             continue;
         in_flight++;
         if (slot->seq < window->oldest || slot->seq >= window->next_seq)
             return false;
     }
-    return in_flight == window->in_flight;
+    return in_flight == window->in_flight && parked == window->parked; /* W3, W5 */
 }

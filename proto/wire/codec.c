@@ -95,6 +95,41 @@ int codec_check_request(const uint8_t *body, size_t body_bytes, struct request_s
     return 0;
 }
 
+static bool snoop_valid(const struct wire_bi_snp *snoop)
+{
+    if (snoop->reserved != 0 || snoop->agent.raw == 0 || le64_get(snoop->offset) % PAGE_BYTES != 0)
+        return false;
+    switch ((enum bi_snp)snoop->kind) {
+    case BI_SNP_DATA:
+    case BI_SNP_INV:
+        return true;
+    case BI_SNP_GONE:
+        return snoop->offset.raw == 0 && snoop->id.raw == 0;
+    }
+    return false;
+}
+
+int codec_read_snoops(const uint8_t *body, size_t body_bytes, const struct wire_bi_snp **snoops_out)
+{
+    const struct wire_bi_snp *snoops = (const struct wire_bi_snp *)(body + sizeof(struct body_header));
+    struct body_header header;
+    unsigned count;
+    int error = codec_check_body(body, body_bytes);
+
+    if (error)
+        return error;
+    memcpy(&header, body, sizeof(header));
+    count = le16_get(header.op_count);
+    if (header.kind != BODY_BISNP || header.seq.raw != 0 || count == 0 ||
+        body_bytes != sizeof(header) + count * sizeof(*snoops))
+        return -EPROTO;
+    for (unsigned i = 0; i < count; i++)
+        if (!snoop_valid(&snoops[i]))
+            return -EPROTO;
+    *snoops_out = snoops;
+    return (int)count;
+}
+
 static bool body_kind_known(uint8_t kind)
 {
     switch (kind) {

@@ -94,6 +94,10 @@ static inline size_t codec_result_bytes(enum opcode opcode, unsigned line_count)
     return info->result_bytes + (size_t)info->result_line_bytes * line_count;
 }
 
+/* Reads a BISNP body to the last byte. Returns how many snoops there are, from 1; they stay in the body,
+ * which is aligned to 8 bytes. -EPROTO: malformed. */
+int codec_read_snoops(const uint8_t *body, size_t body_bytes, const struct wire_bi_snp **snoops_out);
+
 /* Checks a body's header: long enough, kind known, reserved fields zero. 0 or -EPROTO. */
 int codec_check_body(const uint8_t *body, size_t body_bytes);
 

@@ -252,7 +252,7 @@ Test(loss, what_never_left_its_frame_is_not_done)
 
     connect_with_cable(&connection, &region);
     deadline_ns = clock_now_ns() + 10 * NS_PER_S;
-    cr_assert_eq(lane_open(connection, true, deadline_ns, &lane), 0);
+    cr_assert_eq(lane_open(connection, LANE_QUEUE, deadline_ns, &lane), 0);
     fault_cut(lane->endpoint, FAULT_CUT_OUT);
     for (uint64_t i = 0; i < 4; i++) { /* two leave at once, the others wait in a frame for more to come */
         writes[i] = (struct op){.opcode = OP_MEM_WR,

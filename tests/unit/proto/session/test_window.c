@@ -174,3 +174,83 @@ Test(window, the_time_out_learns_from_late_answers)
     send_one(now_ns);
     cr_assert_gt(window_next_due_ns(&window) - now_ns, 40 * NS_PER_MS, "still repeats what is only late");
 }
+
+Test(window, a_parked_request_is_repeated_less_and_less_often)
+{
+    uint64_t seq = send_one(0), wait_ns = 0, now_ns = 0;
+
+    for (int i = 0; i < 20; i++) {
+        now_ns = window_next_due_ns(&window);
+        cr_assert_eq(window_overdue(&window, now_ns), seq);
+        window_sent(&window, seq, counter++, now_ns);
+        window_parked(&window, seq, now_ns + 10);
+        cr_assert(window_valid(&window));
+        cr_assert_eq(window.parked, 1);
+        cr_assert_geq(window_next_due_ns(&window) - now_ns, wait_ns);
+        wait_ns = window_next_due_ns(&window) - now_ns;
+    }
+    cr_assert_eq(wait_ns, WINDOW_PARKED_MAX_NS + 10);
+}
+
+Test(window, a_parked_request_is_no_loss)
+{
+    uint64_t parked = send_one(0), now_ns = window_next_due_ns(&window);
+    unsigned before = window.allowed;
+
+    cr_assert_eq(window_overdue(&window, now_ns), parked);
+    window_sent(&window, parked, counter++, now_ns);
+    window_parked(&window, parked, now_ns);
+    cr_assert_eq(window.allowed, before, "the cut that its repeat made is taken back");
+    for (int i = 0; i < 5; i++) {
+        uint64_t seq = send_one(now_ns);
+
+        cr_assert(window_answered(&window, seq, counter - 1, now_ns + 10));
+    }
+    cr_assert_eq(window_overdue(&window, now_ns + 20), 0, "others overtook it, as they should");
+    before = window.allowed;
+    cr_assert_eq(window_overdue(&window, window_next_due_ns(&window)), parked);
+    cr_assert_eq(window.allowed, before, "to ask after it is no loss");
+}
+
+Test(window, a_lost_repeat_of_a_parked_request_is_a_loss)
+{
+    uint64_t parked = send_one(0), now_ns = window_next_due_ns(&window);
+    unsigned before = window.allowed;
+
+    for (int i = 0; i < 10; i++)
+        window_parked(&window, parked, now_ns);
+    now_ns = window_next_due_ns(&window);
+    cr_assert_eq(window_overdue(&window, now_ns), parked);
+    window_sent(&window, parked, counter++, now_ns);
+    cr_assert_eq(window.parked, 0, "whether the server still has it is not known now");
+    cr_assert_leq(window_next_due_ns(&window) - now_ns, WINDOW_RTO_MAX_NS, "its own time-out counts again");
+    cr_assert_eq(window_overdue(&window, window_next_due_ns(&window)), parked);
+    cr_assert_lt(window.allowed, before);
+}
+
+Test(window, the_answer_to_a_parked_request_is_no_round_trip)
+{
+    uint64_t seq = send_one(0);
+
+    cr_assert(window_answered(&window, seq, 1, 1000));
+    seq = send_one(0);
+    window_parked(&window, seq, 5000);
+    cr_assert(window_answered(&window, seq, 2, 10 * NS_PER_S));
+    cr_assert_eq(window.srtt_ns, 1000);
+    cr_assert_eq(window.parked, 0);
+    cr_assert(window_valid(&window));
+}
+
+Test(window, pending_for_what_is_not_in_flight_is_nothing)
+{
+    uint64_t seq = send_one(0);
+
+    window_parked(&window, seq + 1, 10);
+    window_parked(&window, seq + SESSION_SLOTS, 10);
+    cr_assert(window_answered(&window, seq, 1, 10));
+    window_parked(&window, seq, 10);
+    window_take(&window);
+    window_parked(&window, window.next_seq - 1, 10); /* taken, not sent */
+    cr_assert_eq(window.parked, 0);
+    cr_assert(window_valid(&window));
+}

@@ -444,3 +444,76 @@ Test(codec, no_single_flip_is_read_beyond_the_end)
         cr_expect_eq(check(bytes), 0);
     }
 }
+
+/* A BISNP body with `count` snoops, all right. */
+struct snoop_body {
+    struct body_header header;
+    struct wire_bi_snp snoops[4];
+};
+
+static struct snoop_body snoop_body(unsigned count)
+{
+    struct snoop_body body = {.header = {.kind = BODY_BISNP, .op_count = le16_of((uint16_t)count)}};
+
+    for (unsigned i = 0; i < 4; i++)
+        body.snoops[i] = (struct wire_bi_snp){
+            .region = le64_of(9),
+            .offset = le64_of(i * PAGE_BYTES),
+            .agent = le32_of(7),
+            .id = le16_of((uint16_t)(1 + i)),
+            .kind = i % 2 ? BI_SNP_DATA : BI_SNP_INV,
+        };
+    return body;
+}
+
+static int read_snoops(const struct snoop_body *body, unsigned count)
+{
+    const struct wire_bi_snp *snoops;
+
+    return codec_read_snoops((const uint8_t *)body, sizeof(body->header) + count * sizeof(body->snoops[0]),
+                             &snoops);
+}
+
+Test(codec, snoops_are_read_where_they_stand)
+{
+    struct snoop_body body = snoop_body(4);
+    const struct wire_bi_snp *snoops;
+
+    cr_assert_eq(codec_read_snoops((const uint8_t *)&body, sizeof(body), &snoops), 4);
+    cr_assert_eq(snoops, body.snoops);
+    body.snoops[2] = (struct wire_bi_snp){.region = le64_of(9), .agent = le32_of(7), .kind = BI_SNP_GONE};
+    cr_assert_eq(read_snoops(&body, 4), 4);
+}
+
+Test(codec, malformed_snoops_are_refused)
+{
+    struct snoop_body good = snoop_body(3), body;
+
+    cr_assert_eq(read_snoops(&good, 3), 3);
+    cr_assert_eq(read_snoops(&good, 2), -EPROTO, "fewer than the header says");
+    cr_assert_eq(read_snoops(&good, 4), -EPROTO, "more than the header says");
+    body = good;
+    body.header.op_count = le16_of(0);
+    cr_assert_eq(read_snoops(&body, 0), -EPROTO);
+    body = good;
+    body.header.kind = BODY_PENDING;
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO);
+    body = good;
+    body.header.seq = le64_of(1);
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO);
+    body = good;
+    body.snoops[2].kind = 4;
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO);
+    body = good;
+    body.snoops[2].reserved = 1;
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO);
+    body = good;
+    body.snoops[2].agent = le32_of(0);
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO);
+    body = good;
+    body.snoops[1].offset = le64_of(LINE_BYTES);
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO, "a page begins where a page begins");
+    body = good;
+    body.snoops[0].kind = BI_SNP_GONE;
+    cr_assert_eq(read_snoops(&body, 3), -EPROTO, "GONE has no number");
+}
