@@ -1,0 +1,165 @@
+/* zipf.c - how many values a second can be looked up in a large hash table, if some are much more popular?
+ *
+ * Keys are drawn by Zipf's law with exponent 0.99, as YCSB does, and scattered, so that popular keys have
+ * unpopular neighbours. Values have 256 bytes, and every one that is read is compared with what its key says
+ * it must be.
+ * `--trace` writes which pages were touched, so that one can compute what other caches would have made of
+ * them.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "workload.h"
+
+#define EXPONENT    0.99
+#define VALUE_WORDS 32 /* with the key in the first */
+#define PAGE        4096
+
+struct entry {
+    uint64_t words[VALUE_WORDS];
+};
+
+struct table {
+    struct entry *entries;
+    uint64_t mask;
+};
+
+/* ---- Zipf's law ----
+ * Rejection-inversion: Hoermann, Derflinger, Rejection-Inversion to Generate Variates from Monotone Discrete
+ * Distributions (1996). Ranks 1..count, no table. */
+
+struct zipf {
+    uint64_t count;
+    double h_first, h_last, s;
+};
+
+static double h(double x)
+{
+    return (pow(x, 1 - EXPONENT) - 1) / (1 - EXPONENT);
+}
+
+static double h_inverse(double y)
+{
+    return pow(1 + y * (1 - EXPONENT), 1 / (1 - EXPONENT));
+}
+
+static struct zipf zipf_of(uint64_t count)
+{
+    return (struct zipf){
+        .count = count,
+        .h_first = h(1.5) - 1,
+        .h_last = h((double)count + 0.5),
+        .s = 2 - h_inverse(h(2.5) - pow(2, -EXPONENT)),
+    };
+}
+
+static uint64_t zipf_next(const struct zipf *zipf, uint64_t *state)
+{
+    for (;;) {
+        double u = zipf->h_last + random_unit(state) * (zipf->h_first - zipf->h_last);
+        double x = h_inverse(u);
+        uint64_t rank = (uint64_t)(x + 0.5);
+
+        if (rank < 1)
+            rank = 1;
+        if (rank > zipf->count)
+            rank = zipf->count;
+        if ((double)rank - x <= zipf->s || u >= h((double)rank + 0.5) - pow((double)rank, -EXPONENT))
+            return rank;
+    }
+}
+
+/* ---- the table: open addressing, linear probing ---- */
+
+static uint64_t key_of(uint64_t rank)
+{
+    return mix64(rank) | 1; /* never 0, which is an empty entry */
+}
+
+static struct entry *find(const struct table *table, uint64_t key)
+{
+    for (uint64_t at = mix64(key);; at++) {
+        struct entry *entry = &table->entries[at & table->mask];
+
+        if (entry->words[0] == key || entry->words[0] == 0)
+            return entry;
+    }
+}
+
+static void put(const struct table *table, uint64_t key)
+{
+    struct entry *entry = find(table, key);
+
+    for (unsigned i = 0; i < VALUE_WORDS; i++)
+        entry->words[i] = key * (2 * i + 1);
+}
+
+static bool right(const struct entry *entry, uint64_t key)
+{
+    for (unsigned i = 0; i < VALUE_WORDS; i++)
+        if (entry->words[i] != key * (2 * i + 1))
+            return false;
+    return true;
+}
+
+static void note_page(FILE *trace, const struct table *table, const struct entry *entry)
+{
+    uint32_t page = (uint32_t)((uint64_t)((const char *)entry - (const char *)table->entries) / PAGE);
+
+    if (fwrite(&page, sizeof(page), 1, trace) != 1)
+        workload_fail("the trace cannot be written: %s", strerror(errno));
+}
+
+static void get_many(const struct table *table, const struct zipf *zipf, uint64_t *state, uint64_t gets,
+                     FILE *trace)
+{
+    for (uint64_t i = 0; i < gets; i++) {
+        uint64_t key = key_of(zipf_next(zipf, state));
+        const struct entry *entry = find(table, key);
+
+        if (!right(entry, key))
+            workload_fail("the value of key %" PRIu64 " is wrong", key);
+        if (trace)
+            note_page(trace, table, entry);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct workload workload = {
+        .question =
+            "how many values a second can be looked up in a large hash table, if some are much more popular?",
+        .bytes = 64ull << 20,
+        .seed = 1,
+    };
+    struct table table;
+    uint64_t slots = 1, keys, gets;
+    struct zipf zipf;
+    FILE *trace = NULL;
+    double start;
+
+    workload_begin(&workload, argc, argv);
+    while (slots * 2 * sizeof(struct entry) <= workload.bytes)
+        slots *= 2;
+    keys = slots / 4 * 3;
+    gets = workload.work ? workload.work : 4 * keys;
+    zipf = zipf_of(keys);
+    table.entries = workload_memory(&workload, slots * sizeof(struct entry));
+    table.mask = slots - 1;
+    start = seconds_now();
+    for (uint64_t rank = 1; rank <= keys; rank++)
+        put(&table, key_of(rank));
+    workload_result("put", (double)keys / (seconds_now() - start), "values/s");
+    if (workload.trace && !(trace = fopen(workload.trace, "wb")))
+        workload_fail("%s: %s", workload.trace, strerror(errno));
+    get_many(&table, &zipf, &workload.seed, gets / 4,
+             trace); /* until the popular ones are where they belong */
+    start = seconds_now();
+    get_many(&table, &zipf, &workload.seed, gets, trace);
+    workload_result("get", (double)gets / (seconds_now() - start), "values/s");
+    if (trace && fclose(trace) != 0)
+        workload_fail("%s: %s", workload.trace, strerror(errno));
+    return 0;
+}
