@@ -220,13 +220,14 @@ __attribute__((format(printf, 2, 0))) static void take_log_line(void *context, c
  * already or not: it is left alone, since the process is about to end. */
 static int open_door(struct door *door, int listen_fd)
 {
+    errno = EIO; /* unless the reason is known */
     door->http =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, take_request, door,
                          MHD_OPTION_EXTERNAL_LOGGER, take_log_line, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
                          MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONTROL_CONNECTIONS_MAX,
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONTROL_CONNECTION_MEMORY_BYTES,
                          MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONTROL_TIMEOUT_S, MHD_OPTION_END);
-    return door->http ? 0 : -EIO;
+    return door->http ? 0 : -errno;
 }
 
 static int listen_tcp(const struct address *address, int *fd_out)
@@ -255,8 +256,8 @@ static int open_local(struct control *control, char *why, size_t why_bytes)
         return error;
     error = open_door(&control->local, fd);
     if (error) {
-        snprintf(why, why_bytes, "control_socket: the HTTP server on %s did not start",
-                 control->options.socket_path);
+        snprintf(why, why_bytes, "control_socket: the thread that serves %s did not start: %s",
+                 control->options.socket_path, strerror(-error));
         control_socket_close(&control->socket);
     }
     return error;

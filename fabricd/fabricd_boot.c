@@ -27,7 +27,8 @@
 
 #define FDS_OF_WORKER      (4 + 2 * WORKER_LISTEN_MAX) /* poller, wake-up, sockets and what wraps them */
 #define FDS_OF_DAEMON      (32 + 2 * CONTROL_CONNECTIONS_MAX)
-#define PREFAULT_THREADS   8 /* more of them only wait for the same memory */
+#define STACK_BYTES_MIN    (256 << 10) /* threads get what the process may have; half of it is enough by far */
+#define PREFAULT_THREADS   8           /* more of them only wait for the same memory */
 #define PROGRESS_PERIOD_NS NS_PER_S
 
 /* ---- the process ---- */
@@ -43,6 +44,7 @@ static int start_signals(struct fabricd *daemon, char *why, size_t why_bytes)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that may not grow any more is no reason to end */
     daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     daemon->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (daemon->signal_fd >= 0 && daemon->wake_fd >= 0)
@@ -57,7 +59,18 @@ static void stop_signals(struct fabricd *daemon)
     close(daemon->wake_fd);
 }
 
-static int check_limits(struct fabricd *daemon, char *why, size_t why_bytes)
+static int check_stack(char *why, size_t why_bytes)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= STACK_BYTES_MIN)
+        return 0;
+    snprintf(why, why_bytes, "a stack of %llu KiB is too small, %u KiB are needed: raise it (ulimit -s)",
+             (unsigned long long)limit.rlim_cur >> 10, STACK_BYTES_MIN >> 10);
+    return -ENOMEM;
+}
+
+static int check_descriptors(struct fabricd *daemon, char *why, size_t why_bytes)
 {
     rlim_t wanted = FDS_OF_DAEMON + (rlim_t)daemon->config->workers * FDS_OF_WORKER;
     struct rlimit limit;
@@ -71,6 +84,13 @@ static int check_limits(struct fabricd *daemon, char *why, size_t why_bytes)
              "%u workers need %llu file descriptors, and the limit is %llu: raise it (ulimit -n)",
              daemon->config->workers, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
     return -EMFILE;
+}
+
+static int check_limits(struct fabricd *daemon, char *why, size_t why_bytes)
+{
+    int error = check_stack(why, why_bytes);
+
+    return error ? error : check_descriptors(daemon, why, why_bytes);
 }
 
 /* Keys made of anything but good random numbers are worse than no daemon; the same for time that stands. */
@@ -445,7 +465,11 @@ static int start_prefault(struct fabricd *daemon, char *why, size_t why_bytes)
         await_prefault(daemon);
     for (unsigned i = 0; i < running; i++)
         pthread_join(threads[i], NULL);
-    error = running > 0 ? load_relaxed(&daemon->prefault_error) : -EAGAIN;
+    if (running == 0) {
+        snprintf(why, why_bytes, "pool: no thread could be started to take the memory: %s", strerror(EAGAIN));
+        return -EAGAIN;
+    }
+    error = load_relaxed(&daemon->prefault_error);
     if (error)
         snprintf(why, why_bytes, "pool: the kernel did not give the memory: %s; make pool.size smaller",
                  strerror(-error));
