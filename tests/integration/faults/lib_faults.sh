@@ -30,6 +30,19 @@ set_mtu() {
     ip -n "$client_ns" link set c0 mtu "$1"
 }
 
+# cut NAMESPACE DEVICE ingress|egress [BYTES]: frames that go this way are lost without a word; only those above so many
+# bytes, if told. mend NAMESPACE DEVICE: no more.
+cut() {
+    local program='1,6 0 0 2'
+    [ -z "${4:-}" ] || program="4,128 0 0 0,37 0 1 $4,6 0 0 2,6 0 0 4294967295" # length above it: drop; else: go on
+    tc -n "$1" qdisc add dev "$2" clsact 2>/dev/null || true
+    tc -n "$1" filter add dev "$2" "$3" bpf da bytecode "$program" 2>"$work/tc.log" ||
+        skip "no traffic control with BPF here: $(head -n 1 "$work/tc.log")"
+}
+mend() {
+    tc -n "$1" qdisc delete dev "$2" clsact
+}
+
 on_client() {
     ip netns exec "$client_ns" "$@"
 }
@@ -100,6 +113,12 @@ end_counter() {
     kill -TERM "$2" 2>/dev/null || true
     wait "$2" || fail "$1: status $?, $(cat "$work/$1.json" "$work/$1.log")"
     forget "$2"
+}
+
+# unharmed NAME: it may have waited, and nothing else
+unharmed() {
+    [ "$(field "$1" unknown)" = 0 ] && [ "$(field "$1" refused)" = 0 ] && [ "$(field "$1" stale)" = 0 ] ||
+        fail "$1 has more than waited: $("$counter" show "$work/$1.journal")"
 }
 
 # shared_sum NAME...: the word that all counters add to is what they say it is

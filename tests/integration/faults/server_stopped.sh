@@ -25,9 +25,6 @@ if long; then
 fi
 goes_on one
 end_counter one "$one"
-cat "$work/one.json"
-[ "$(field one unknown)" = 0 ] && [ "$(field one refused)" = 0 ] && [ "$(field one stale)" = 0 ] ||
-    fail "a server that only paused cost operations"
-[ "$(field one shared_low)" = "$(field one shared_high)" ] || fail "the sum is in doubt"
+unharmed one
 shared_sum one
 stop_fabricd
