@@ -17,6 +17,7 @@
 #define LANE_SPIN_NS                                                                      \
     (50 * NS_PER_US) /* look for the answer so long before sleeping: a wake-up costs more \
                       */
+#define LANE_REST_NS   (100 * NS_PER_MS) /* unused for so long: hear first what the server said meanwhile */
 #define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
 #define LOCK_SPINS     200
 #define POLLS          8
@@ -104,8 +105,12 @@ void lane_post(struct lane *lane, struct op *op)
     append_posted(lane, op);
     /* A queue's operations go into frames at once, since their operands are the caller's again when it
      * returns. */
-    if (lane->kind == LANE_QUEUE && lane->posted_first == op && lane->link.up && !lane->broken)
-        lane_fill(lane);
+    if (lane->kind == LANE_QUEUE && lane->posted_first == op && lane_sends(lane) && !lane->broken) {
+        if (lane->busy == 1)
+            lane_push(lane);
+        else
+            lane_fill(lane);
+    }
 }
 
 int lane_post_together(struct lane *lane, struct op *ops, unsigned count)
@@ -228,7 +233,7 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
     uint8_t *body = lane->received + RECORD_HEADER_BYTES;
     int body_bytes;
 
-    if (le32_get(((struct record_header *)lane->received)->receiver) != lane->link.session || !lane->link.up)
+    if (le32_get(((struct record_header *)lane->received)->receiver) != lane->link.session)
         return;
     body_bytes = record_open(&lane->link.opener, lane->received, frame_bytes, now_ns, NULL);
     if (body_bytes < 0 || codec_check_body(body, (size_t)body_bytes) < 0)
@@ -238,7 +243,7 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
         lane_answer(lane, body, (size_t)body_bytes, now_ns);
         break;
     case BODY_CLOSE:
-        lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
+        link_closed(lane);
         break;
     case BODY_BISNP:
         take_snoops(lane, body, (size_t)body_bytes);
@@ -275,7 +280,7 @@ static bool receive_one(struct lane *lane)
 /* Is there anything to hear? Looking for more costs a system call, so the last answer ends the search. */
 static bool awaits_frame(const struct lane *lane)
 {
-    return lane_asks(lane) || lane->heard || lane->link.state != LINK_IDLE || !lane->link.up;
+    return lane_asks(lane) || lane->heard || !lane_sends(lane) || !lane->link.confirmed;
 }
 
 /* Takes what has arrived. True if anything had. */
@@ -286,6 +291,13 @@ static bool take_frames(struct lane *lane)
     while (frames < RECEIVE_FRAMES && awaits_frame(lane) && receive_one(lane))
         frames++;
     return frames > 0;
+}
+
+/* The same whether or not anything is awaited. */
+static void take_waiting(struct lane *lane)
+{
+    for (unsigned frames = 0; frames < RECEIVE_FRAMES && receive_one(lane); frames++)
+        ;
 }
 
 static void repeat_overdue(struct lane *lane, uint64_t now_ns)
@@ -311,6 +323,11 @@ static void fail_everything(struct lane *lane)
     }
 }
 
+static bool rested(const struct lane *lane, uint64_t now_ns)
+{
+    return lane->link.asked_ns == 0 && now_ns > lane->link.heard_ns + LANE_REST_NS;
+}
+
 /* Whatever is due, and what the window now has room for. */
 static void upkeep(struct lane *lane, uint64_t now_ns)
 {
@@ -318,11 +335,13 @@ static void upkeep(struct lane *lane, uint64_t now_ns)
         fail_everything(lane);
         return;
     }
+    if (lane->posted_first && rested(lane, now_ns))
+        take_waiting(lane); /* a CLOSE, perhaps: what is sent after it is lost, and nobody can tell */
     link_tick(lane, now_ns);
-    if (lane->link.up) {
+    if (lane->link.up)
         repeat_overdue(lane, now_ns);
+    if (lane_sends(lane))
         lane_fill(lane);
-    }
 }
 
 unsigned lane_progress(struct lane *lane)
@@ -402,7 +421,7 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
         uint64_t now_ns;
 
         if (!lane->broken && done(lane, what)) {
-            if (lane->posted_first && lane->link.up)
+            if (lane->posted_first && lane_sends(lane))
                 lane_fill(lane); /* the answer made room */
             return 0;
         }
@@ -434,7 +453,7 @@ static bool idle(struct lane *lane, const void *nothing)
 static bool link_settled(struct lane *lane, const void *nothing)
 {
     (void)nothing;
-    return lane->link.up || lane->link.refused || lane->broken;
+    return (lane->link.up && lane->link.confirmed) || lane->link.refused || lane->broken;
 }
 
 static bool any_completed(struct lane *lane, const void *count)

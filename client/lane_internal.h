@@ -49,14 +49,17 @@ struct frame {
 enum link_state {
     LINK_IDLE,  /* no handshake under way */
     LINK_HELLO, /* HELLO sent */
-    LINK_INIT,  /* INIT sent */
-    LINK_TRIAL, /* a new session is ready; the old one gets a last chance to answer */
+    LINK_TRIAL, /* the server is there: the session gets a last chance to answer */
+    LINK_INIT,  /* INIT sent: it ends the old session, so there is no way back */
 };
 
 /* The session and how it is (re)made. */
 struct link {
     enum link_state state;
-    bool up; /* sealer and opener are good */
+    bool up;             /* requests may leave over it. Answers are taken as long as there is no other */
+    bool suspended;      /* not up, but only because of an INIT that the server may still refuse */
+    bool confirmed;      /* the server knows that we have its RESP */
+    uint64_t confirm_ns; /* until then: ask at this time */
     struct record_sealer sealer;
     struct record_opener opener;
     struct handshake_grant grant; /* of the session in use */
@@ -72,9 +75,6 @@ struct link {
     uint64_t retry_ns;
     int refused; /* what the last handshake came to: -ECONNREFUSED, -EACCES ...; 0: nothing bad yet */
     bool cookie_seen;
-
-    struct handshake_grant new_grant; /* LINK_TRIAL */
-    struct handshake_keys new_keys;
     uint64_t trial_until_ns;
 };
 
@@ -106,6 +106,13 @@ struct lane {
     uint8_t sealed[FRAME_BYTES_MAX] __attribute__((aligned(64)));
     uint32_t held __attribute__((aligned(64))); /* the lock */
 };
+
+/* May requests be sent that never were? While the session is in doubt they wait: should it be lost, they are
+ * known not to be done. */
+static inline bool lane_sends(const struct lane *lane)
+{
+    return lane->link.up && lane->link.state == LINK_IDLE;
+}
 
 /* ---- lane.c ---- */
 
@@ -168,6 +175,8 @@ void link_note_error(struct lane *lane, int error);
 void link_close(struct lane *lane);
 /* An authentic frame of the session came. */
 void link_heard(struct lane *lane, uint64_t now_ns);
+/* The server ended the session. */
+void link_closed(struct lane *lane);
 
 /* ---- lane_order.c ---- */
 

@@ -1,16 +1,21 @@
 /* lane_link.c - making a session, and making another when it is lost
  *
- *            need a session                COOKIE                RESP, nothing of ours in flight
- *   IDLE ---------------------> HELLO ----------------> INIT ------------------------------------> IDLE, up
- *     ^                                                  |  RESP, the old session has requests in flight
- *     |      the old session answers after all           v
- *     +------------------------------------------------ TRIAL --- it stays silent ---------------> IDLE, up
+ *          need a session            COOKIE, nothing in flight              RESP
+ *   IDLE --------------------> HELLO --------------------------> INIT ------------------> IDLE, up
+ *     ^                          | COOKIE, requests in flight     ^  RESP says no: IDLE, with the old session
+ *     |                          v                                |  if that stands
+ *     +------------------------ TRIAL ----------------------------+
+ *       the session answers after all     it stays silent
  *
  * When the server falls silent the lane shakes hands again while it goes on repeating its requests. If the
  * server answers the handshake but, after a last round of repeats, not the requests, the session is lost (it
- * expired, or the server restarted). Then a request that only reads moves to the new session. One that may
- * have changed something was perhaps executed and perhaps not, and nobody can tell any more: it ends with
- * -CXE_EUNKNOWN, never with a repeat.
+ * expired, or the server restarted). The INIT names it, and the server ends it before it answers: from then
+ * on no datagram of it that is still on its way does anything. So a request that only reads moves to the new
+ * session, and one that may have changed something ends with -CXE_EUNKNOWN: it was executed or not, nobody
+ * can tell which, but it will not be later.
+ *
+ * The server keeps a session that it never heard of for a few seconds only. So a new one begins with a PING
+ * where there is no request to begin it with, repeated until anything is heard.
  */
 #include "lane_internal.h"
 
@@ -22,10 +27,11 @@
 
 #define LINK_SUSPECT_NS (400 * NS_PER_MS) /* silent for so long: shake hands, to find out what is wrong */
 #define LINK_IDLE_NS    (60 * NS_PER_S)   /* unused for so long: the server may have dropped the session */
-#define LINK_TRIAL_NS   (100 * NS_PER_MS)
-#define LINK_RETRY_NS   (50 * NS_PER_MS) /* doubled with every try, */
-#define LINK_RETRY_MAX  5                /* but not more often than this */
-#define LINK_INIT_TRIES 4                /* then the cookie may be stale: back to HELLO */
+#define LINK_TRIAL_NS   (100 * NS_PER_MS) /* and two round trips */
+#define LINK_REPEAT_NS  (20 * NS_PER_MS)  /* repeats in a trial */
+#define LINK_RETRY_NS   (50 * NS_PER_MS)  /* doubled with every try, */
+#define LINK_RETRY_MAX  5                 /* but not more often than this */
+#define LINK_INIT_TRIES 4                 /* then the cookie may be stale: back to HELLO */
 
 static uint8_t cipher_mask(const struct lane *lane)
 {
@@ -42,18 +48,28 @@ void link_note_error(struct lane *lane, int error)
         lane->endpoint_lost = true;
 }
 
-void link_close(struct lane *lane)
+static void send_bare(struct lane *lane, enum body_kind kind, uint64_t now_ns)
 {
-    struct body_header close = {.kind = BODY_CLOSE};
-    int frame_bytes;
+    struct body_header body = {.kind = (uint8_t)kind};
+    int frame_bytes =
+        record_seal(&lane->link.sealer, (const uint8_t *)&body, sizeof(body), lane->sealed, now_ns, NULL);
 
-    if (!lane->link.up)
-        return;
-    lane->link.up = false;
-    frame_bytes = record_seal(&lane->link.sealer, (const uint8_t *)&close, sizeof(close), lane->sealed,
-                              clock_now_ns(), NULL);
     if (frame_bytes > 0)
         link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+}
+
+void link_closed(struct lane *lane)
+{
+    lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
+    lane->link.suspended = false;
+}
+
+void link_close(struct lane *lane)
+{
+    if (!lane->link.up && !lane->link.suspended)
+        return;
+    link_closed(lane);
+    send_bare(lane, BODY_CLOSE, clock_now_ns());
 }
 
 /* ---- handshake ---- */
@@ -81,6 +97,8 @@ static void start_handshake(struct lane *lane, uint64_t now_ns)
         .client_session = randombytes_random() | 1, /* never 0 */
         .frame_bytes_max = lane->endpoint->frame_bytes_max,
         .cipher_mask = cipher_mask(lane),
+        .replaces = link->grant.server_session, /* of the first, 0 */
+        .incarnation = link->grant.incarnation,
     };
 
     handshake_client_init(&link->handshake, &lane->connection->self, lane->connection->server_public, &offer);
@@ -96,6 +114,37 @@ static void send_init(struct lane *lane, uint64_t now_ns)
     schedule_retry(&lane->link, now_ns);
 }
 
+static void begin_init(struct lane *lane, uint64_t now_ns)
+{
+    struct link *link = &lane->link;
+
+    link->suspended |= link->up;
+    link->up = false;
+    link->state = LINK_INIT;
+    link->tries = 0;
+    send_init(lane, now_ns);
+}
+
+static void repeat_all(struct lane *lane)
+{
+    for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
+        if (window_in_flight(&lane->window, seq) && lane_was_sent(lane, lane_frame(lane, seq)))
+            lane_transmit(lane, lane_frame(lane, seq));
+}
+
+static void try_session(struct lane *lane, uint64_t now_ns)
+{
+    lane->link.retry_ns = now_ns + LINK_REPEAT_NS;
+    repeat_all(lane);
+}
+
+static void begin_trial(struct lane *lane, uint64_t now_ns)
+{
+    lane->link.state = LINK_TRIAL;
+    lane->link.trial_until_ns = now_ns + LINK_TRIAL_NS + 2 * lane->window.srtt_ns;
+    try_session(lane, now_ns);
+}
+
 static void take_cookie(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
 {
     struct link *link = &lane->link;
@@ -104,10 +153,11 @@ static void take_cookie(struct lane *lane, const uint8_t *frame, size_t frame_by
     if (bytes < 0)
         return; /* not an answer to us */
     link->init_bytes = (uint32_t)bytes;
-    link->state = LINK_INIT;
-    link->tries = 0;
     link->cookie_seen = true;
-    send_init(lane, now_ns);
+    if (link->up && lane_asks(lane))
+        begin_trial(lane, now_ns);
+    else
+        begin_init(lane, now_ns);
 }
 
 /* ---- replacing the session ---- */
@@ -188,14 +238,13 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-static void adopt(struct lane *lane, const struct handshake_grant *grant, struct handshake_keys *keys,
+static void adopt(struct lane *lane, const struct handshake_grant *grant, const struct handshake_keys *keys,
                   uint64_t now_ns)
 {
     struct link *link = &lane->link;
 
     record_sealer_init(&link->sealer, grant->cipher, keys->send, grant->server_session, now_ns);
     record_opener_init(&link->opener, grant->cipher, keys->receive);
-    sodium_memzero(keys, sizeof(*keys));
     link->grant = *grant;
     link->session = link->new_session;
     link->heard_ns = now_ns;
@@ -204,15 +253,11 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, struct
     link->tries = 0;
     link->state = LINK_IDLE;
     link->up = true;
+    link->suspended = false;
+    link->confirmed = false;
+    link->confirm_ns = now_ns;
     lane->frame_bytes = smaller(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
     move_requests(lane);
-}
-
-static void repeat_all(struct lane *lane)
-{
-    for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
-        if (window_in_flight(&lane->window, seq) && lane_was_sent(lane, lane_frame(lane, seq)))
-            lane_transmit(lane, lane_frame(lane, seq));
 }
 
 static void take_resp(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
@@ -227,18 +272,13 @@ static void take_resp(struct lane *lane, const uint8_t *frame, size_t frame_byte
         !(cipher_mask(lane) & (1u << grant.cipher)) || grant.frame_bytes_max < FRAME_BYTES_MIN) {
         link->refused = grant.status != STATUS_OK ? status_to_errno(grant.status) : -EPROTO;
         link->state = LINK_IDLE;
+        link->up = link->suspended;
+        link->suspended = false;
         schedule_retry(link, now_ns);
-        return;
+    } else {
+        adopt(lane, &grant, &keys, now_ns);
     }
-    if (link->up && link->grant.incarnation == grant.incarnation && lane->window.in_flight > 0) {
-        link->new_grant = grant;
-        link->new_keys = keys;
-        link->trial_until_ns = now_ns + LINK_TRIAL_NS;
-        link->state = LINK_TRIAL;
-        repeat_all(lane);
-        return;
-    }
-    adopt(lane, &grant, &keys, now_ns);
+    sodium_memzero(&keys, sizeof(keys));
 }
 
 void link_handshake_frame(struct lane *lane, const uint8_t *frame, size_t frame_bytes, uint64_t now_ns)
@@ -260,11 +300,11 @@ void link_heard(struct lane *lane, uint64_t now_ns)
     link->heard_ns = now_ns;
     link->asked_ns = lane_wonders(lane) ? now_ns : 0;
     link->refused = 0;
-    if (link->state == LINK_IDLE)
+    link->confirmed = true;
+    if (link->state == LINK_IDLE || !link->up)
         return;
     link->state = LINK_IDLE; /* the session lives: no other is needed */
     link->tries = 0;
-    sodium_memzero(&link->new_keys, sizeof(link->new_keys));
 }
 
 static bool needs_session(struct lane *lane, uint64_t now_ns)
@@ -302,6 +342,13 @@ static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
         repeat_all(lane);
 }
 
+static void confirm(struct lane *lane, uint64_t now_ns)
+{
+    lane->link.confirm_ns = now_ns + LINK_RETRY_NS;
+    if (!lane_asks(lane))
+        send_bare(lane, BODY_PING, now_ns);
+}
+
 void link_tick(struct lane *lane, uint64_t now_ns)
 {
     struct link *link = &lane->link;
@@ -314,6 +361,8 @@ void link_tick(struct lane *lane, uint64_t now_ns)
     case LINK_IDLE:
         if (needs_session(lane, now_ns))
             start_handshake(lane, now_ns);
+        else if (link->up && !link->confirmed && now_ns >= link->confirm_ns)
+            confirm(lane, now_ns);
         return;
     case LINK_HELLO:
         if (now_ns >= link->retry_ns)
@@ -328,8 +377,10 @@ void link_tick(struct lane *lane, uint64_t now_ns)
             start_handshake(lane, now_ns);
         return;
     case LINK_TRIAL:
-        if (now_ns >= link->trial_until_ns)
-            adopt(lane, &link->new_grant, &link->new_keys, now_ns);
+        if (!link->up || now_ns >= link->trial_until_ns)
+            begin_init(lane, now_ns);
+        else if (now_ns >= link->retry_ns)
+            try_session(lane, now_ns);
         return;
     }
 }
@@ -347,14 +398,15 @@ uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
     case LINK_IDLE:
         if (!link->up)
             return link->retry_ns;
+        if (!link->confirmed)
+            return link->confirm_ns;
         if (!link->asked_ns)
             return now_ns + LINK_SUSPECT_NS;
         return later(link->asked_ns + LINK_SUSPECT_NS, link->retry_ns);
     case LINK_HELLO:
     case LINK_INIT:
-        return link->retry_ns;
     case LINK_TRIAL:
-        return link->trial_until_ns;
+        return link->retry_ns;
     }
     return now_ns;
 }

@@ -293,7 +293,7 @@ int cxe_queue_fence(struct cxe_queue *queue)
 
 int cxe_queue_flush(struct cxe_queue *queue)
 {
-    if (queue->lane->link.up)
+    if (lane_sends(queue->lane))
         lane_flush(queue->lane);
     return 0;
 }

@@ -286,6 +286,21 @@ static struct handshake_grant grant_for(struct worker *worker, const struct hand
     return grant;
 }
 
+/* Ends the session that the new one replaces: once the client has the answer, nothing of the old one that is
+ * still on its way is executed any more. Only its own client can name it. */
+static void end_replaced(struct worker *worker, const struct handshake_claim *claim, uint16_t tenant,
+                         uint64_t now_ns)
+{
+    struct session *session;
+
+    if (claim->offer.replaces == 0 || claim->offer.incarnation != worker->options.incarnation)
+        return;
+    session = session_find(worker->sessions, claim->offer.replaces);
+    if (session && session->tenant == tenant &&
+        memcmp(session->client_public, claim->client_public, NOISE_KEY_BYTES) == 0)
+        worker_end_session(worker, session, false, now_ns);
+}
+
 static void admit(struct worker *worker, unsigned endpoint_index, const struct address *from,
                   struct handshake_claim *claim, uint16_t tenant, uint64_t now_ns)
 {
@@ -295,6 +310,7 @@ static void admit(struct worker *worker, unsigned endpoint_index, const struct a
     int bytes;
 
     if (grant.status == STATUS_OK) {
+        end_replaced(worker, claim, tenant, now_ns);
         session = session_alloc(worker->sessions, claim->client_ephemeral, now_ns);
         if (session)
             grant.server_session = session->id;

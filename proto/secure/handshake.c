@@ -65,6 +65,8 @@ static int client_make_message1(struct handshake_client *client)
         .client_session = le32_of(client->offer.client_session),
         .frame_bytes_max = le32_of(client->offer.frame_bytes_max),
         .cipher_mask = client->offer.cipher_mask,
+        .replaces = le32_of(client->offer.replaces),
+        .incarnation = le64_of(client->offer.incarnation),
     };
     struct noise_keypair ephemeral;
     int error;
@@ -286,10 +288,14 @@ static int offer_read(const struct wire_offer *wire, struct handshake_offer *off
         return -EPROTO;
     if (le32_get(wire->frame_bytes_max) < FRAME_BYTES_MIN)
         return -EPROTO;
+    if (le32_get(wire->replaces) == 0 && le64_get(wire->incarnation) != 0)
+        return -EPROTO;
     *offer_out = (struct handshake_offer){
         .client_session = le32_get(wire->client_session),
         .frame_bytes_max = le32_get(wire->frame_bytes_max),
         .cipher_mask = wire->cipher_mask,
+        .replaces = le32_get(wire->replaces),
+        .incarnation = le64_get(wire->incarnation),
     };
     return 0;
 }

@@ -26,13 +26,15 @@
 #define HANDSHAKE_FRAME_BYTES    256 /* every handshake frame fits */
 
 #define HANDSHAKE_NONCE_BYTES    16
-#define HANDSHAKE_MESSAGE1_BYTES (NOISE_INIT_OVERHEAD + 16) /* with struct wire_offer */
+#define HANDSHAKE_MESSAGE1_BYTES (NOISE_INIT_OVERHEAD + 24) /* with struct wire_offer */
 
 /* What the client asks for; travels encrypted in INIT. */
 struct handshake_offer {
     uint32_t client_session;  /* the client's name for the session: `receiver` of frames to it */
     uint32_t frame_bytes_max; /* the longest frame it can take */
     uint8_t cipher_mask;      /* bit 1 << enum record_cipher: what it accepts */
+    uint32_t replaces;        /* the server's name for the session that this one replaces; 0: none */
+    uint64_t incarnation;     /* of the server that gave it that name; 0 with none */
 };
 
 /* What the server grants; travels encrypted in RESP. */

@@ -30,7 +30,9 @@ struct wire_offer {
     struct le32 client_session;
     struct le32 frame_bytes_max;
     uint8_t cipher_mask; /* bits of ciphers that the server does not know are no error */
-    uint8_t reserved[7];
+    uint8_t reserved[3];
+    struct le32 replaces;
+    struct le64 incarnation;
 };
 
 struct init_frame {
@@ -64,11 +66,13 @@ static_assert(offsetof(struct hello_frame, reserved) == 32, "hello padding");
 static_assert(sizeof(struct cookie_frame) == 48, "cookie");
 static_assert(offsetof(struct cookie_frame, nonce) == 16, "cookie nonce");
 static_assert(offsetof(struct cookie_frame, cookie) == 32, "cookie cookie");
-static_assert(sizeof(struct wire_offer) == 16, "offer");
+static_assert(sizeof(struct wire_offer) == 24, "offer");
 static_assert(offsetof(struct wire_offer, frame_bytes_max) == 4, "offer frame_bytes_max");
 static_assert(offsetof(struct wire_offer, cipher_mask) == 8, "offer cipher_mask");
 static_assert(offsetof(struct wire_offer, reserved) == 9, "offer reserved");
-static_assert(sizeof(struct init_frame) == 160, "init");
+static_assert(offsetof(struct wire_offer, replaces) == 12, "offer replaces");
+static_assert(offsetof(struct wire_offer, incarnation) == 16, "offer incarnation");
+static_assert(sizeof(struct init_frame) == 168, "init");
 static_assert(offsetof(struct init_frame, nonce) == 16, "init nonce");
 static_assert(offsetof(struct init_frame, cookie) == 32, "init cookie");
 static_assert(offsetof(struct init_frame, message) == 48, "init message");

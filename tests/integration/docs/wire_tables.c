@@ -147,6 +147,8 @@ static void handshake_layouts(void)
     FIELD(wire_offer, frame_bytes_max);
     FIELD(wire_offer, cipher_mask);
     FIELD(wire_offer, reserved);
+    FIELD(wire_offer, replaces);
+    FIELD(wire_offer, incarnation);
     table("grant", "offset | bytes | field");
     FIELD(wire_grant, server_session);
     FIELD(wire_grant, frame_bytes_max);

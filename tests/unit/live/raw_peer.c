@@ -44,17 +44,14 @@ size_t raw_receive(struct raw_peer *peer, void *frame, size_t room, int wait_ms)
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
-void raw_shake_hands(struct raw_peer *peer, const struct server *server, enum record_cipher cipher)
+void raw_offer(struct raw_peer *peer, const struct server *server, const struct handshake_offer *offer)
 {
-    struct handshake_offer offer = {
-        .client_session = 77, .frame_bytes_max = FRAME_BYTES_MAX, .cipher_mask = (uint8_t)(1u << cipher)};
     uint8_t frame[HANDSHAKE_FRAME_BYTES];
     struct handshake_keys keys;
     size_t bytes;
     int init_bytes;
 
-    raw_open(peer, server);
-    handshake_client_init(&peer->handshake, &peer->key, server->key.public, &offer);
+    handshake_client_init(&peer->handshake, &peer->key, server->key.public, offer);
     raw_send(peer, frame, handshake_client_hello(&peer->handshake, frame));
     bytes = raw_receive(peer, frame, sizeof(frame), 5000);
     init_bytes = handshake_client_cookie(&peer->handshake, frame, bytes, peer->init);
@@ -65,17 +62,33 @@ void raw_shake_hands(struct raw_peer *peer, const struct server *server, enum re
     cr_assert_eq(handshake_client_resp(&peer->handshake, peer->resp, peer->resp_bytes, &peer->grant, &keys),
                  0);
     cr_assert_eq(peer->grant.status, STATUS_OK);
-    record_sealer_init(&peer->sealer, cipher, keys.send, peer->grant.server_session, clock_now_ns());
-    record_opener_init(&peer->opener, cipher, keys.receive);
+    record_sealer_init(&peer->sealer, peer->grant.cipher, keys.send, peer->grant.server_session,
+                       clock_now_ns());
+    record_opener_init(&peer->opener, peer->grant.cipher, keys.receive);
+}
+
+void raw_shake_hands(struct raw_peer *peer, const struct server *server, enum record_cipher cipher)
+{
+    struct handshake_offer offer = {
+        .client_session = 77, .frame_bytes_max = FRAME_BYTES_MAX, .cipher_mask = (uint8_t)(1u << cipher)};
+
+    raw_open(peer, server);
+    raw_offer(peer, server, &offer);
+}
+
+size_t raw_seal(struct raw_peer *peer, const void *body, size_t body_bytes, uint8_t *frame_out)
+{
+    int frame_bytes = record_seal(&peer->sealer, body, body_bytes, frame_out, clock_now_ns(), NULL);
+
+    cr_assert_gt(frame_bytes, 0);
+    return (size_t)frame_bytes;
 }
 
 void raw_send_body(struct raw_peer *peer, const void *body, size_t body_bytes)
 {
     static uint8_t frame[FRAME_BYTES_MAX];
-    int frame_bytes = record_seal(&peer->sealer, body, body_bytes, frame, clock_now_ns(), NULL);
 
-    cr_assert_gt(frame_bytes, 0);
-    raw_send(peer, frame, (size_t)frame_bytes);
+    raw_send(peer, frame, raw_seal(peer, body, body_bytes, frame));
 }
 
 size_t raw_receive_body(struct raw_peer *peer, void *body, size_t room, int wait_ms)

@@ -23,13 +23,17 @@ struct raw_peer {
 /* A socket towards the server, nothing said yet. */
 void raw_open(struct raw_peer *peer, const struct server *server);
 void raw_close(struct raw_peer *peer);
-/* The whole handshake, for sessions of this cipher. */
+/* The handshake of an open peer, for a session as offered; `sealer` and `opener` are then the new one's. */
+void raw_offer(struct raw_peer *peer, const struct server *server, const struct handshake_offer *offer);
+/* Both, for sessions of this cipher. */
 void raw_shake_hands(struct raw_peer *peer, const struct server *server, enum record_cipher cipher);
 
 void raw_send(struct raw_peer *peer, const void *frame, size_t frame_bytes);
 /* The next datagram, or 0 after `wait_ms` of silence. */
 size_t raw_receive(struct raw_peer *peer, void *frame, size_t room, int wait_ms);
 
+/* Seals a body, to be sent some time. Returns the frame's length. */
+size_t raw_seal(struct raw_peer *peer, const void *body, size_t body_bytes, uint8_t *frame_out);
 /* Seals and sends a body. */
 void raw_send_body(struct raw_peer *peer, const void *body, size_t body_bytes);
 /* The next body the server sends, copied to `body`; 0 after `wait_ms` of silence. */

@@ -4,6 +4,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "atomic.h"
 #include "executor.h"
@@ -27,13 +29,13 @@ static int find_tenant(void *context, const uint8_t public_key[NOISE_KEY_BYTES],
 
 static void open_memory(struct server *server)
 {
-    struct pool_options pool = {.bytes = POOL_BYTES, .workers = 1};
+    struct pool_options pool = {.bytes = POOL_BYTES, .workers = server->worker_count};
     struct regions_options regions = {.default_quota_bytes = REGIONS_QUOTA_UNLIMITED};
     struct executor_options executor;
     char why[256];
 
     cr_assert_eq(pool_open(&pool, why, sizeof(why), &server->pool), 0, "%s", why);
-    cr_assert_eq(quiesce_open(1, &server->quiesce), 0);
+    cr_assert_eq(quiesce_open(server->worker_count, &server->quiesce), 0);
     regions.pool = server->pool;
     regions.quiesce = server->quiesce;
     cr_assert_eq(regions_open(&regions, &server->regions), 0);
@@ -45,11 +47,25 @@ static void open_memory(struct server *server)
     cr_assert_eq(executor_open(&executor, &server->executor), 0);
 }
 
-static void open_worker(struct server *server)
+/* A port that nobody had a moment ago: several workers cannot ask the kernel for the same one. */
+static uint16_t free_port(void)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t any_bytes = sizeof(any);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    cr_assert_eq(bind(fd, (struct sockaddr *)&any, any_bytes), 0);
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&any, &any_bytes), 0);
+    close(fd);
+    return ntohs(any.sin_port);
+}
+
+static void open_worker(struct server *server, unsigned index, uint64_t incarnation)
 {
     struct address listen;
     struct worker_options options = {
-        .count = 1,
+        .index = index,
+        .count = server->worker_count,
         .cpu = -1,
         .transport = server->transport ? server->transport : "eth",
         .listen = &listen,
@@ -67,22 +83,37 @@ static void open_worker(struct server *server)
         .find_tenant = find_tenant,
         .context = server,
         .tenants_generation = &server->tenants_generation,
+        .incarnation = incarnation,
     };
     char text[64], why[256];
 
     snprintf(text, sizeof(text), "127.0.0.1:%u", server->port);
     cr_assert_eq(address_parse(text, 0, &listen), 0);
-    randombytes_buf(&options.incarnation, sizeof(options.incarnation));
-    cr_assert_eq(worker_open(&options, &server->worker, why, sizeof(why)), 0, "%s", why);
+    cr_assert_eq(worker_open(&options, &server->workers[index], why, sizeof(why)), 0, "%s", why);
+}
+
+static void open_workers(struct server *server)
+{
+    uint64_t incarnation;
+
+    if (server->worker_count > 1 && server->port == 0)
+        server->port = free_port();
+    randombytes_buf(&incarnation, sizeof(incarnation));
+    for (unsigned i = 0; i < server->worker_count; i++)
+        open_worker(server, i, incarnation);
+    server->worker = server->workers[0];
     address_format(worker_address(server->worker, 0), server->address, sizeof(server->address));
     server->port = ntohs(worker_address(server->worker, 0)->in.sin_port);
-    cr_assert_eq(worker_start(server->worker), 0);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        cr_assert_eq(worker_start(server->workers[i]), 0);
 }
 
 static void bring_up(struct server *server)
 {
+    if (server->worker_count == 0)
+        server->worker_count = 1;
     open_memory(server);
-    open_worker(server);
+    open_workers(server);
 }
 
 void server_start(struct server *server)
@@ -96,8 +127,10 @@ void server_start(struct server *server)
 
 void server_stop(struct server *server)
 {
-    worker_stop(server->worker);
-    worker_close(server->worker);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_stop(server->workers[i]);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_close(server->workers[i]);
     executor_close(server->executor);
     cr_assert(regions_valid(server->regions));
     regions_close(server->regions);

@@ -7,12 +7,16 @@
 #include "cxe.h"
 #include "worker.h"
 
+#define SERVER_WORKERS_MAX 4
+
 struct server {
     struct pool *pool;
     struct regions *regions;
     struct quiesce *quiesce;
     struct executor *executor;
-    struct worker *worker;
+    struct worker *worker; /* the first */
+    struct worker *workers[SERVER_WORKERS_MAX];
+    unsigned worker_count; /* 0: one */
     struct noise_keypair key;
     uint8_t cookie_secret[32];
     uint64_t tenants_generation;

@@ -286,8 +286,12 @@ MUST_END(an_unknown_operation_ends_the_session, {
 })
 MUST_END(a_reserved_bit_ends_the_session, {
     write_of_lines(raw_request(body, 1, 1), 1, 0);
-    body[BODY_HEADER_BYTES + 4] = 1;
+    body[offsetof(struct body_header, reserved)] = 1;
     *body_bytes = BODY_HEADER_BYTES + OP_HEADER_BYTES + LINE_BYTES;
+})
+MUST_END(an_agent_where_none_belongs_ends_the_session, {
+    codec_write_agent_op(raw_request(body, 1, 1), OP_MEM_RD, 0, 1, 1, handle, 0);
+    *body_bytes = BODY_HEADER_BYTES + OP_HEADER_BYTES;
 })
 MUST_END(a_count_beyond_the_frame_ends_the_session, {
     codec_write_op(raw_request(body, 1, 1), OP_MEM_WR, 0, 65535, handle, 0);

@@ -14,6 +14,7 @@
 #include "lane_internal.h"
 #include "limits.h"
 #include "server.h"
+#include "session.h"
 
 static struct server server;
 
@@ -86,6 +87,52 @@ Test(loss, an_atomic_in_flight_at_a_restart_is_unknown_or_not_done)
     pthread_join(thread, NULL);
     cr_assert(additions.error == -CXE_EUNKNOWN || additions.error == -ESTALE, "told %d", additions.error);
     cxe_region_close(additions.region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+/* A server keeps a session for 5 seconds only if the client says nothing. */
+Test(loss, a_session_may_be_used_long_after_it_was_opened)
+{
+    struct cxe_connection *connection;
+    struct cxe_completion completion;
+    struct cxe_region *region;
+    struct cxe_queue *queue;
+    uint8_t line[LINE_BYTES] = {9};
+
+    server_start(&server);
+    connection = server_connect(&server, "drop=10%,seed=1", CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    cr_assert_eq(cxe_queue_open(connection, 4, &queue), 0);
+    usleep((SESSION_UNCONFIRMED_NS + NS_PER_S) / NS_PER_US);
+    cr_assert_eq(cxe_queue_write(queue, region, 0, line, sizeof(line), NULL), 0);
+    cr_assert_eq(cxe_queue_wait(queue, &completion, 1, 20 * NS_PER_S), 1);
+    cr_assert_eq(completion.result, 0, "%d", completion.result);
+    cr_assert_eq(load_relaxed(&worker_counters(server.worker)->sessions_closed), 0);
+    cxe_queue_close(queue);
+    cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+/* The server's CLOSE came while nobody looked. A write that follows it is not sent into the void. */
+Test(loss, a_write_after_a_close_that_nobody_heard_is_done)
+{
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+    uint8_t line[LINE_BYTES] = {9};
+
+    server.idle_timeout_ns = 50 * NS_PER_MS;
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &region), 0);
+    for (int i = 0; i < 3; i++) {
+        while (load_relaxed(&worker_counters(server.worker)->sessions) > 0)
+            usleep(1000);
+        usleep(100000); /* long enough for the lane to look before it sends */
+        cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0, "%s", cxe_last_error());
+    }
+    cxe_region_close(region);
     cr_assert_eq(cxe_disconnect(connection), 0);
     stop();
 }

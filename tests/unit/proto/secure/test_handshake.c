@@ -640,6 +640,27 @@ Test(handshake, frames_shorter_than_every_path_carries_are_refused)
     cr_assert(sodium_is_zero((uint8_t *)&claim.noise, sizeof(claim.noise)));
 }
 
+Test(handshake, the_offer_names_the_session_it_replaces)
+{
+    struct handshake_offer replacing = offer;
+    struct handshake_claim claim;
+    struct world world;
+
+    world_init(&world, &plenty);
+    replacing.replaces = 0x12345678;
+    replacing.incarnation = 0x9ABCDEF012345678;
+    handshake_client_init(&world.client, &world.client_keys, world.server_keys.public, &replacing);
+    make_init(&world);
+    cr_assert_eq(open_from(&world, here, &claim), 0);
+    cr_assert_eq(claim.offer.replaces, replacing.replaces);
+    cr_assert_eq(claim.offer.incarnation, replacing.incarnation);
+
+    replacing.replaces = 0; /* of which server is nobody's session? */
+    handshake_client_init(&world.client, &world.client_keys, world.server_keys.public, &replacing);
+    make_init(&world);
+    cr_assert_eq(open_from(&world, here, &claim), -EPROTO);
+}
+
 Test(handshake, a_refusal_says_why_and_makes_no_keys)
 {
     static const struct handshake_keys untouched;
