@@ -31,6 +31,7 @@ static struct cxe_connection *alloc_connection(void)
     if (connection == MAP_FAILED)
         return NULL;
     madvise(connection, sizeof(*connection), MADV_DONTDUMP);
+    pthread_mutex_init(&connection->resting_mutex, NULL);
     return connection;
 }
 
@@ -192,6 +193,12 @@ static void close_lanes(struct cxe_connection *connection, bool tell)
 {
     for (unsigned i = 0; i < connection->lane_count; i++)
         lane_close(connection->lanes[i], tell);
+    while (connection->resting) {
+        struct lane *lane = connection->resting;
+
+        connection->resting = lane->next_resting;
+        lane_close(lane, tell);
+    }
 }
 
 static int open_lanes(struct cxe_connection *connection)
@@ -292,6 +299,29 @@ int connection_run(struct cxe_connection *connection, struct op *op)
     if (mapped)
         signals_restore(&saved);
     return result;
+}
+
+int connection_take_waiting(struct cxe_connection *connection, struct lane **lane_out)
+{
+    struct lane *lane;
+
+    pthread_mutex_lock(&connection->resting_mutex);
+    lane = connection->resting;
+    if (lane)
+        connection->resting = lane->next_resting;
+    pthread_mutex_unlock(&connection->resting_mutex);
+    if (!lane)
+        return lane_open(connection, LANE_WAITING, connection_deadline_ns(connection), lane_out);
+    *lane_out = lane;
+    return 0;
+}
+
+void connection_give_waiting(struct cxe_connection *connection, struct lane *lane)
+{
+    pthread_mutex_lock(&connection->resting_mutex);
+    lane->next_resting = connection->resting;
+    connection->resting = lane;
+    pthread_mutex_unlock(&connection->resting_mutex);
 }
 
 bool connection_async_signal_safe(const struct cxe_connection *connection)

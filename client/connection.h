@@ -2,6 +2,8 @@
 #ifndef CXE_CLIENT_CONNECTION_H
 #define CXE_CLIENT_CONNECTION_H
 
+#include <pthread.h>
+
 #include "cxe.h"
 #include "lane.h"
 #include "noise.h"
@@ -20,6 +22,11 @@ struct cxe_connection {
     uint32_t next_lane; /* where lane_acquire starts looking; relaxed */
     uint32_t mappings;  /* regions mapped over its lanes; relaxed */
     uint32_t users;     /* regions and queues open on it */
+
+    /* Lanes of threads that wait for a word to change: a request that the server keeps waiting blocks the
+     * window of its session, so each has one of its own. These are the ones nobody waits on. */
+    pthread_mutex_t resting_mutex;
+    struct lane *resting;
 };
 
 struct cxe_region {
@@ -37,6 +44,11 @@ uint64_t connection_deadline_ns(const struct cxe_connection *connection);
 /* Runs one operation on a shared lane and waits for it; returns its outcome. Blocks all signals meanwhile if
  * anything is mapped: a handler that touches a mapping could need the very lane that its thread holds. */
 int connection_run(struct cxe_connection *connection, struct op *op);
+
+/* A lane to wait on, the caller's until he gives it back, or (if something still travels on it) closes it.
+ * Errors as for lane_open. */
+int connection_take_waiting(struct cxe_connection *connection, struct lane **lane_out);
+void connection_give_waiting(struct cxe_connection *connection, struct lane *lane);
 
 /* True if page faults can be served in a signal handler over this connection's transport. */
 bool connection_async_signal_safe(const struct cxe_connection *connection);

@@ -173,6 +173,14 @@ int cxe_cas(struct cxe_region *region, uint64_t offset, unsigned width, const vo
 int cxe_fetch(struct cxe_region *region, enum cxe_atomic operation, uint64_t offset, unsigned width,
               const void *operand, void *old_out);
 
+/* Waits until the word differs from `expected`, at most `timeout_ns` (UINT64_MAX: for ever), and hands out
+ * what it is then; 0 looks and does not wait. Width 4 or 8, offset a multiple of it (-EINVAL). The server
+ * keeps the caller waiting, nobody polls; a change that is taken back soon may be missed. Any number of
+ * threads may wait. -ETIMEDOUT: it did not change, or the server was silent for longer than the connection
+ * allows. -ESTALE: the region was deleted meanwhile. Not interrupted by signals. */
+int cxe_wait(struct cxe_region *region, uint64_t offset, unsigned width, const void *expected,
+             uint64_t timeout_ns, void *value_out);
+
 /* Returns when everything this thread started through blocking calls has been done: since they wait, at once.
  * Exists so that code written against several transports reads the same. */
 int cxe_fence(struct cxe_connection *connection);

@@ -432,7 +432,7 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
         if (heard || spin_until_ns == 0)
-            spin_until_ns = now_ns + LANE_SPIN_NS;
+            spin_until_ns = now_ns + (lane->kind == LANE_WAITING ? 0 : LANE_SPIN_NS);
         if (now_ns >= spin_until_ns && sleep_for_frame(lane, deadline_ns, wake_fd))
             return -EINTR;
     }

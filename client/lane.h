@@ -55,6 +55,7 @@ enum lane_kind {
     LANE_PLAIN,     /* whoever holds it wants his answers soon, and sees to order himself */
     LANE_QUEUE,     /* part-filled frames wait while two are in flight; operations on a line keep order */
     LANE_LISTENING, /* hears back-invalidate snoops as well: see lane_listen */
+    LANE_WAITING,   /* answers come when they come: sleeps at once */
 };
 
 /* Connects; blocks until the session stands or the deadline is over. -ECONNREFUSED, -EKEYREJECTED, -EACCES,

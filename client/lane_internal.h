@@ -97,10 +97,11 @@ struct lane {
     void *listener;
     unsigned snooped; /* bodies given to `heard` since the last lane_progress */
     uint32_t frame_bytes;
-    int broken;            /* negative errno: the peer broke the protocol; every operation ends with it */
-    bool endpoint_lost;    /* the transport's connection broke (ofi) */
-    uint64_t reconnect_ns; /* not before */
-    uint64_t repeats;      /* of sessions before this one */
+    int broken;                /* negative errno: the peer broke the protocol; every operation ends with it */
+    bool endpoint_lost;        /* the transport's connection broke (ofi) */
+    uint64_t reconnect_ns;     /* not before */
+    uint64_t repeats;          /* of sessions before this one */
+    struct lane *next_resting; /* a waiting lane's, while nobody waits on it */
     struct frame *frame_memory;
     uint8_t received[FRAME_BYTES_MAX] __attribute__((aligned(64)));
     uint8_t sealed[FRAME_BYTES_MAX] __attribute__((aligned(64)));

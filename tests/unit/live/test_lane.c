@@ -1,0 +1,307 @@
+/* test_lane.c - what a lane does with what a server may say: snoops, PENDING, failures in a frame */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "connection.h"
+#include "lane_internal.h"
+#include "raw_server.h"
+
+static struct raw_server server;
+static struct cxe_connection *connection;
+static struct lane *lane;
+static uint8_t lines[64][LINE_BYTES];
+
+TestSuite(lane, .timeout = 120);
+
+static uint64_t far_ns(void)
+{
+    return clock_now_ns() + 60 * NS_PER_S;
+}
+
+static void start(void (*heard)(struct raw_server *, struct raw_session *, const uint8_t *, size_t, uint64_t),
+                  enum lane_kind kind)
+{
+    server.heard = heard;
+    raw_server_start(&server);
+    connection = raw_server_connect(&server);
+    cr_assert_eq(lane_open(connection, kind, far_ns(), &lane), 0);
+}
+
+static void stop(void)
+{
+    cr_assert(lane_valid(lane));
+    lane_close(lane, true);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    raw_server_stop(&server);
+}
+
+static struct op write_op(unsigned line_count)
+{
+    return (struct op){.opcode = OP_MEM_WR, .line_count = line_count, .region = 1, .operand = lines};
+}
+
+static bool is_request(const uint8_t *body)
+{
+    return body[0] == BODY_REQUEST;
+}
+
+static uint64_t seq_of(const uint8_t *body)
+{
+    return le64_get(((const struct body_header *)body)->seq);
+}
+
+static unsigned op_count_of(const uint8_t *body)
+{
+    return le16_get(((const struct body_header *)body)->op_count);
+}
+
+/* ---- listening ---- */
+
+static struct wire_bi_snp told[8];
+static unsigned told_count;
+
+static void note_snoops(void *context, const struct wire_bi_snp *snoops, unsigned count)
+{
+    cr_assert_eq(context, &told);
+    cr_assert_leq(told_count + count, 8);
+    memcpy(told + told_count, snoops, count * sizeof(told[0]));
+    told_count += count;
+}
+
+/* Every request is done, and followed by a malformed and a good body of two snoops. */
+static void snoop_after_each(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                             size_t body_bytes, uint64_t counter)
+{
+    struct {
+        struct body_header header;
+        struct wire_bi_snp snoops[2];
+    } push = {.header = {.kind = BODY_BISNP, .op_count = le16_of(2)}};
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    raw_server_respond(self, session, body, counter, STATUS_OK, op_count_of(body), "", 0);
+    for (unsigned i = 0; i < 2; i++)
+        push.snoops[i] = (struct wire_bi_snp){.region = le64_of(1),
+                                              .offset = le64_of(i * PAGE_BYTES),
+                                              .agent = le32_of(9),
+                                              .id = le16_of((uint16_t)(i + 1)),
+                                              .kind = BI_SNP_INV};
+    raw_server_send(self, session, &push, sizeof(push) - 8);
+    raw_server_send(self, session, &push, sizeof(push));
+}
+
+static void hear_until(unsigned count)
+{
+    while (told_count < count)
+        cr_assert_eq(lane_listen_wait(lane, far_ns(), -1), 0);
+}
+
+Test(lane, a_listening_lane_hears_snoops_that_nobody_asked_for)
+{
+    struct op write = write_op(1);
+
+    start(snoop_after_each, LANE_LISTENING);
+    lane_listen(lane, note_snoops, &told);
+    cr_assert_eq(lane_run(lane, &write, far_ns()), 0);
+    hear_until(2);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(le64_get(told[i].offset), i * PAGE_BYTES);
+        cr_assert_eq(le16_get(told[i].id), i + 1);
+    }
+    cr_assert_eq(lane_listen_wait(lane, clock_now_ns() + 20 * NS_PER_MS, -1), -ETIMEDOUT);
+    cr_assert_eq(told_count, 2, "the malformed one is none");
+    stop();
+}
+
+Test(lane, who_listens_can_be_called)
+{
+    uint64_t one = 1;
+    int call = eventfd(0, EFD_CLOEXEC);
+
+    start(snoop_after_each, LANE_LISTENING);
+    lane_listen(lane, note_snoops, &told);
+    cr_assert_eq(write(call, &one, sizeof(one)), sizeof(one));
+    cr_assert_eq(lane_listen_wait(lane, far_ns(), call), -EINTR);
+    cr_assert_eq(read(call, &one, sizeof(one)), sizeof(one));
+    cr_assert_eq(lane_listen_wait(lane, clock_now_ns() + 20 * NS_PER_MS, call), -ETIMEDOUT);
+    close(call);
+    stop();
+}
+
+Test(lane, a_completion_wakes_who_listens)
+{
+    struct op write = write_op(1);
+
+    start(snoop_after_each, LANE_LISTENING);
+    lane_listen(lane, note_snoops, &told);
+    lane_post(lane, &write);
+    while (!write.finished)
+        cr_assert_eq(lane_listen_wait(lane, far_ns(), -1), 0);
+    cr_assert_eq(write.outcome, 0);
+    stop();
+}
+
+/* ---- operations in one frame ---- */
+
+static unsigned frames_heard, ops_of_frame[8];
+
+/* The second operation of a frame of several fails. */
+static void fail_second(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                        size_t body_bytes, uint64_t counter)
+{
+    unsigned count = op_count_of(body);
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    ops_of_frame[frames_heard++ % 8] = count;
+    raw_server_respond(self, session, body, counter, count > 1 ? STATUS_FENCED : STATUS_OK,
+                       count > 1 ? 1 : count, "", 0);
+}
+
+Test(lane, a_failure_ends_what_is_chained_to_it_and_nothing_else)
+{
+    struct op chain[3] = {write_op(2), write_op(3), write_op(1)}, behind = write_op(1);
+
+    start(fail_second, LANE_PLAIN);
+    cr_assert_eq(lane_post_together(lane, chain, 3), 0);
+    lane_post(lane, &behind);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    cr_assert_eq(ops_of_frame[0], 4);
+    cr_assert_eq(chain[0].outcome, 0);
+    cr_assert_eq(chain[1].outcome, -EOWNERDEAD);
+    cr_assert_eq(chain[2].outcome, -ECANCELED, "not done");
+    cr_assert_eq(behind.outcome, 0, "sent again, alone");
+    cr_assert_eq(frames_heard, 2);
+    cr_assert_eq(ops_of_frame[1], 1);
+    stop();
+}
+
+Test(lane, a_chain_that_does_not_fit_the_frame_begins_another)
+{
+    struct op chain[2] = {write_op(10), write_op(5)}, before = write_op(10);
+
+    start(fail_second, LANE_PLAIN);
+    lane_post(lane, &before);
+    cr_assert_eq(lane_post_together(lane, chain, 2), 0);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    cr_assert_eq(frames_heard, 2);
+    cr_assert_eq(before.outcome, 0);
+    cr_assert_eq(chain[0].outcome, 0);
+    cr_assert_eq(chain[1].outcome, -EOWNERDEAD);
+    stop();
+}
+
+Test(lane, a_chain_longer_than_a_frame_is_refused)
+{
+    struct op chain[3] = {write_op(10), write_op(10), write_op(10)};
+
+    start(fail_second, LANE_PLAIN);
+    cr_assert_eq(lane_post_together(lane, chain, 3), -EMSGSIZE);
+    cr_assert_eq(lane_busy(lane), 0);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    cr_assert_eq(frames_heard, 0);
+    stop();
+}
+
+/* ---- parked requests ---- */
+
+#define PENDINGS 7 /* the last are further apart than a server may be silent */
+
+/* The first request of a session is parked until it was repeated a few times; others are done at once. */
+static void park_first(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                       size_t body_bytes, uint64_t counter)
+{
+    static unsigned repeats;
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    if (seq_of(body) > 1)
+        raw_server_respond(self, session, body, counter, STATUS_OK, op_count_of(body), "", 0);
+    else if (repeats++ == 0)
+        ; /* parked */
+    else if (repeats <= PENDINGS + 1)
+        raw_server_say(self, session, BODY_PENDING, 1);
+    else
+        raw_server_respond(self, session, body, counter, STATUS_OK, op_count_of(body), "", 0);
+}
+
+Test(lane, a_parked_request_raises_no_suspicion)
+{
+    struct op parked = write_op(1), others[8];
+    unsigned hellos;
+
+    start(park_first, LANE_PLAIN);
+    hellos = load_relaxed(&server.hellos);
+    lane_post(lane, &parked);
+    lane_push(lane);
+    for (unsigned i = 0; i < 8; i++) {
+        others[i] = write_op(1);
+        cr_assert_eq(lane_run(lane, &others[i], far_ns()), 0);
+    }
+    cr_assert_not(parked.finished);
+    cr_assert_eq(lane_wait(lane, &parked, far_ns()), 0);
+    cr_assert_eq(load_relaxed(&server.hellos), hellos, "it doubted a server that answers");
+    stop();
+}
+
+/* ---- waiting ---- */
+
+/* WAITs: the word is 7, and was 5 until a repeat comes. */
+static void change_at_repeat(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                             size_t body_bytes, uint64_t counter)
+{
+    const struct op_header *op = (const struct op_header *)(body + BODY_HEADER_BYTES);
+    const struct wire_wait *operand = (const struct wire_wait *)(op + 1);
+    struct wire_word word = {.bytes = {7}};
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    if (op->opcode == OP_REGION_OPEN) {
+        struct wire_region_info info = {.handle = le64_of(1), .size = le64_of(4096)};
+
+        raw_server_respond(self, session, body, counter, STATUS_OK, 1, &info, sizeof(info));
+        return;
+    }
+    cr_assert_eq(op->opcode, OP_WAIT);
+    if (operand->expected.bytes[0] == 7) /* times out */
+        raw_server_respond(self, session, body, counter, STATUS_OK, 1, &word, sizeof(word));
+    else if (session->bodies % 3 == 1)
+        ; /* parked */
+    else if (session->bodies % 3 == 2)
+        raw_server_say(self, session, BODY_PENDING, seq_of(body));
+    else
+        raw_server_respond(self, session, body, counter, STATUS_OK, 1, &word, sizeof(word));
+}
+
+Test(lane, a_waiter_has_a_lane_of_its_own_and_leaves_it_to_the_next)
+{
+    uint64_t expected = 5, value = 0;
+    struct cxe_region *region;
+
+    start(change_at_repeat, LANE_PLAIN);
+    cr_assert_eq(cxe_region_open(connection, "r", &region), 0, "%s", cxe_last_error());
+    cr_assert_eq(server.session_count, 3);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(cxe_wait(region, 8, 8, &expected, 60 * NS_PER_S, &value), 0, "%s", cxe_last_error());
+        cr_assert_eq(value, 7);
+    }
+    cr_assert_eq(server.session_count, 4);
+    value = 1;
+    expected = 7;
+    cr_assert_eq(cxe_wait(region, 8, 4, &expected, NS_PER_MS, &value), -ETIMEDOUT);
+    cr_assert_eq(value, 1, "written only on success");
+    cr_assert_eq(server.session_count, 4);
+    cr_assert_eq(cxe_wait(region, 8, 16, &expected, 0, &value), -EINVAL);
+    cr_assert_eq(cxe_wait(region, 4096, 8, &expected, 0, &value), -ERANGE);
+    cxe_region_close(region);
+    stop();
+}
