@@ -110,6 +110,7 @@ int cxe_connection_info(struct cxe_connection *connection, struct cxe_connection
 enum cxe_region_flags {
     CXE_REGION_SEALED = 1,    /* read-only for all, for good */
     CXE_REGION_EPHEMERAL = 2, /* deleted when nobody named it for a minute */
+    CXE_REGION_SHARED = 4,    /* mappings of it are kept coherent, see cxe_map */
 };
 
 struct cxe_region_info {
@@ -261,14 +262,32 @@ struct cxe_map_options {
 #define CXE_LOCAL_BYTES_MIN (64 * CXE_PAGE_BYTES)
 
 /* Maps a region. A region is mapped once at a time in a process (-EBUSY). Pages come at the first access and
- * leave when the cache is full; changed lines are written back. Other clients see them after cxe_sync, or
- * when they were evicted. In inline mode the library handles SIGBUS; the handler the program had before the
+ * leave when the cache is full; changed lines are written back. What others see of it depends on the region:
+ *
+ * - private (no flag): for one client at a time, which nobody checks. Operations and other clients' mappings
+ *   see stores after cxe_sync, or when the page was evicted; clients that store to one page at the same time
+ *   overwrite each other's lines. Costs nothing.
+ * - CXE_REGION_SHARED: coherent. A load returns what the last store to that place left there, whichever
+ * client did it, through a mapping or by an operation. A page is writable for one client at a time, and goes
+ * to and fro as they access it.
+ * - CXE_REGION_SEALED: nobody stores, so every client may keep what it has.
+ *
+ * A coherent mapping has a lease, which the library renews. A client that stopped for longer (or is cut off,
+ * or dead) is fenced: others go on without it. When it comes back, pages it had not changed are fetched anew;
+ * those it had are poisoned, since others may have changed them as well: access is SIGBUS, cxe_sync and
+ * cxe_unmap say -EOWNERDEAD, and CXE_ADVICE_REFRESH takes note of the loss and fetches them again. A load in
+ * the moment between continuing and the library's first look at the clock may still see what was there
+ * before. The child of a fork does not have a coherent mapping (SIGSEGV). -EBUSY as well: the region has too
+ * many.
+ *
+ * In inline mode the library handles SIGBUS; the handler the program had before the
  * first mapping is called for faults that are not ours, and the program must not install another one
  * afterwards (under `cxe run` it may). -EPERM: userfaultfd is forbidden here, -ENOSYS: the kernel
  * lacks what cxe_last_error names; operations still work. */
 int cxe_map(struct cxe_region *region, const struct cxe_map_options *options, void **address_out);
 
-/* Writes the range's changed lines back and waits until the server has them. -ERANGE: not in a mapping. */
+/* Writes the range's changed lines back and waits until the server has them. -ERANGE: not in a mapping.
+ * -EOWNERDEAD: the mapping was fenced (see cxe_map), and stores to the range are lost. */
 int cxe_sync(void *address, size_t bytes);
 /* Starts to fetch the range and returns. A hint: never fails for want of memory. */
 int cxe_prefetch(void *address, size_t bytes);
@@ -279,7 +298,8 @@ enum cxe_advice {
     CXE_ADVICE_RANDOM = 2,     /* never fetch ahead */
     CXE_ADVICE_COLD = 3,       /* write back and drop the range's pages now */
     CXE_ADVICE_REFRESH =
-        4, /* drop the range's clean pages, so that the next access fetches what is there now */
+        4, /* drop the range's clean pages, so that the next access fetches what is there now; poisoned pages
+              are asked for again. Not needed where the mapping is coherent, and harmless */
 };
 int cxe_advise(void *address, size_t bytes, enum cxe_advice advice);
 
@@ -297,6 +317,10 @@ struct cxe_map_info {
     uint64_t poisoned_pages;
     uint64_t fault_p50_ns, fault_p99_ns;
     enum cxe_fault_mode fault_mode; /* INLINE or THREAD */
+    bool coherent;                  /* what follows is about such mappings */
+    uint64_t snoops;                /* answered: another client, or an operation, wanted a page */
+    uint64_t given_up_pages;        /* because of them: given away, or dirty and written back */
+    uint64_t fenced;                /* how often the lease ran out */
 };
 int cxe_map_info(const void *address, struct cxe_map_info *info_out);
 

@@ -158,6 +158,17 @@ static int span_of(const void *address, size_t bytes, struct span *span_out)
     return 0;
 }
 
+static int sync_failed(int error, const void *address)
+{
+    if (error == -EOWNERDEAD)
+        return fail(
+            error,
+            "stores to the mapping at %p are lost: its lease ran out, and others may have changed the "
+            "same pages since (CXE_ADVICE_REFRESH fetches them again)",
+            address);
+    return fail(error, "changes of the mapping at %p cannot be written back: %s", address, strerror(-error));
+}
+
 int cxe_sync(void *address, size_t bytes)
 {
     struct span span = {0};
@@ -169,8 +180,7 @@ int cxe_sync(void *address, size_t bytes)
     pager_begin(span.pager, &saved);
     rc = writeback_range(span.pager, span.first, bytes ? span.count : 0);
     pager_end(span.pager, &saved);
-    return rc ? fail(rc, "changes of the mapping at %p cannot be written back: %s", address, strerror(-rc))
-              : 0;
+    return rc ? sync_failed(rc, address) : 0;
 }
 
 int cxe_prefetch(void *address, size_t bytes)
@@ -222,8 +232,7 @@ int cxe_advise(void *address, size_t bytes, enum cxe_advice advice)
     pager_end(span.pager, &saved);
     if (rc == -EINVAL)
         return fail(rc, "advice %d is none of enum cxe_advice", (int)advice);
-    return rc ? fail(rc, "changes of the mapping at %p cannot be written back: %s", address, strerror(-rc))
-              : 0;
+    return rc ? sync_failed(rc, address) : 0;
 }
 
 int cxe_map_info(const void *address, struct cxe_map_info *info_out)
@@ -249,6 +258,10 @@ int cxe_map_info(const void *address, struct cxe_map_info *info_out)
         .fault_p50_ns = histogram_quantile(&pager->fault_ns, 0.5),
         .fault_p99_ns = histogram_quantile(&pager->fault_ns, 0.99),
         .fault_mode = pager->mode,
+        .coherent = pager->snooper,
+        .snoops = load_relaxed(&counters->snoops),
+        .given_up_pages = load_relaxed(&counters->given_up_pages),
+        .fenced = load_relaxed(&counters->fenced),
     };
     return 0;
 }

@@ -235,7 +235,7 @@ void pager_end(struct pager *pager, const sigset_t *saved)
 
 /* Not from malloc, which may live on a mapping; and not in core dumps, since it holds the mapping's content.
  */
-static void *local_alloc(uint64_t bytes)
+void *pager_alloc(uint64_t bytes)
 {
     void *memory =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -331,11 +331,11 @@ static int arena_open(struct pager *pager, bool zero_fill)
 {
     size_up(pager);
     pager->arena_bytes = divide(pager, NULL);
-    pager->arena = local_alloc(pager->arena_bytes);
+    pager->arena = pager_alloc(pager->arena_bytes);
     if (!pager->arena)
         return fail(-ENOMEM, "no memory for the tables of a mapping of %" PRIu64 " bytes", pager->bytes);
     divide(pager, pager->arena);
-    for (uint32_t i = 0; zero_fill && i < pager->page_count; i++)
+    for (uint32_t i = 0; zero_fill && !pager->snooper && i < pager->page_count; i++)
         pager->words[i] = PAGE_ZERO | PAGE_SERVER_ZERO;
     int rc = print_init(pager);
     if (rc)
@@ -450,7 +450,7 @@ static void register_fork(void)
 
 static struct pager *pager_new(struct cxe_region *region, const struct cxe_map_options *options)
 {
-    struct pager *pager = local_alloc(sizeof(*pager));
+    struct pager *pager = pager_alloc(sizeof(*pager));
 
     if (!pager)
         return NULL;
@@ -486,8 +486,13 @@ static int open_locked(struct pager *pager, const struct cxe_map_options *option
     rc = thread_start(pager);
     if (rc)
         goto remove_from_table;
+    rc = pager->snooper ? snoop_start(pager) : 0;
+    if (rc)
+        goto stop_threads;
     return 0;
 
+stop_threads:
+    thread_stop(pager);
 remove_from_table:
     pager_table_remove(pager);
 close_kernel:
@@ -498,23 +503,37 @@ unmap_range:
     return rc;
 }
 
+/* A sealed region does not change any more: nobody has to know who has it. */
+static bool is_coherent(const struct cxe_region *region)
+{
+    return (region->flags & CXE_REGION_SHARED) && !(region->flags & CXE_REGION_SEALED);
+}
+
 int pager_open(struct cxe_region *region, const struct cxe_map_options *options,
                const struct pager_options *more, struct pager **pager_out)
 {
     struct pager *pager = pager_new(region, options);
+    int rc;
 
     if (!pager)
         return fail(-ENOMEM, "no memory for a mapping");
     pthread_once(&fork_once, register_fork);
+    rc = is_coherent(region) ? snoop_open(pager) : 0;
+    if (rc)
+        goto free_pager;
     pager_table_lock();
-    int rc = open_locked(pager, options, more && more->zero_fill);
+    rc = open_locked(pager, options, more && more->zero_fill);
     pager_table_unlock();
-    if (rc) {
-        munmap(pager, sizeof(*pager));
-        return rc;
-    }
+    if (rc)
+        goto close_snooper;
     *pager_out = pager;
     return 0;
+
+close_snooper:
+    snoop_close(pager);
+free_pager:
+    munmap(pager, sizeof(*pager));
+    return rc;
 }
 
 void pager_clones_free(struct pager *pager)
@@ -544,6 +563,7 @@ int pager_close(struct pager *pager)
     signals_block(&saved);
     prefetch_stop(pager);
     signals_restore(&saved);
+    snoop_close(pager);
     pager_table_lock();
     pager_table_remove(pager);
     pager_table_unlock();

@@ -56,7 +56,7 @@ static inline struct pager *pager_find(const void *address)
 /* What cxe_map does not offer to everyone. */
 struct pager_options {
     /* The region is new and nobody else writes it: every page is known to be zero at the server, so a first
-     * touch needs no network. */
+     * touch needs no network. Means nothing where the mapping is coherent. */
     bool zero_fill;
 };
 
@@ -75,13 +75,15 @@ uint64_t pager_region_handle(const struct pager *pager);
  * writable if `write`. Returns how many bytes are pinned, at least up to the end of the first page and at
  * most a quarter of the cache, so callers work in chunks. Each is to be undone by pager_unpin of the same
  * address and count. -EFAULT: the page is poisoned. -EAGAIN: half of the cache is pinned already (by system
- * calls that block, say): bounce. Ordinary. */
+ * calls that block, say), or the mapping is coherent, whose pages must go when others want them: bounce.
+ * Ordinary. */
 ssize_t pager_pin(void *address, size_t bytes, bool write);
 void pager_unpin(void *address, size_t bytes);
 
 /* What an anonymous mapping promises after madvise(MADV_DONTNEED), and a good way to forget freed memory: the
  * whole pages of the range are dropped without write-back and read as zeros from now on. Nothing is sent.
- * -ERANGE: not inside one mapping. Ordinary; waits for a write-back in flight over the range. */
+ * -ERANGE: not inside one mapping. -EOPNOTSUPP: the mapping is coherent. Ordinary; waits for a write-back in
+ * flight over the range. */
 int pager_discard(void *address, size_t bytes);
 
 /* True for descriptors whose loss would turn missing pages into zeros: close() and dup2() must refuse them.

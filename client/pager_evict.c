@@ -126,9 +126,15 @@ void evict_drop(struct pager *pager, const uint32_t *pages, uint32_t count_)
     if (!count_)
         return;
     uffd_drop(pager, pages, count_);
+    evict_release(pager, pages, count_);
+}
+
+void evict_release(struct pager *pager, const uint32_t *pages, uint32_t count_)
+{
     uint32_t stamp = fetch_add_relaxed(&pager->evictions, count_);
+
     for (uint32_t i = 0; i < count_; i++)
-        page_leave(pager, pages[i], PAGE_ABSENT, stamp ? stamp : 1, PAGE_HOT, 0);
+        page_leave(pager, pages[i], PAGE_ABSENT, stamp ? stamp : 1, PAGE_HOT | PAGE_OWNED, 0);
     evict_unreserve(pager, count_);
     count(&pager->counters.evicted_pages, count_);
 }

@@ -79,27 +79,60 @@ static int poison(struct fault *fault, bool room)
     return -EFAULT;
 }
 
+static enum opcode read_opcode(const struct fault *fault)
+{
+    if (!fault->pager->snooper)
+        return OP_MEM_RD;
+    return fault->write ? OP_MEM_RD_ANY : OP_MEM_RD_SHARED;
+}
+
+/* What will be wanted next goes along. Of a coherent page in a frame of its own, since this one must not wait
+ * for what others hold; and not behind stores, which would have to ask for each page again. */
+static void read_ahead(struct fault *fault, struct lane *lane)
+{
+    if (fault->pager->snooper) {
+        lane_push(lane);
+        if (fault->write)
+            return;
+    }
+    prefetch_miss(fault->pager, lane, fault->page);
+}
+
 /* One try. What can be done meanwhile is done between sending and waiting. */
-static int read_once(struct fault *fault, struct demand *demand)
+static int read_once(struct fault *fault, struct demand *demand, uint32_t agent)
 {
     struct pager *pager = fault->pager;
     struct lane *lane = lane_acquire(pager->connection);
 
     demand->op = (struct op){
-        .opcode = OP_MEM_RD,
+        .opcode = read_opcode(fault),
         .line_count = PAGE_LINES,
+        .agent = agent,
         .region = pager->region->handle,
         .offset = pager->region_offset + (uint64_t)fault->page * PAGE_BYTES,
         .result = demand->buffer,
     };
     lane_post(lane, &demand->op);
-    prefetch_miss(pager, lane, fault->page);
+    read_ahead(fault, lane);
     lane_push(lane);
     evict_ahead(pager);
     int rc = lane_wait(lane, &demand->op, fault->deadline_ns);
     if (!demand->op.finished)
         lane_cancel(lane, &demand->op);
     lane_release(lane);
+    return rc;
+}
+
+static int read_once_as_agent(struct fault *fault, struct demand *demand)
+{
+    uint32_t agent;
+    int rc = lease_agent_wait(fault->pager, fault->deadline_ns, &agent);
+
+    if (rc)
+        return rc;
+    rc = read_once(fault, demand, agent);
+    if (rc == -EOWNERDEAD)
+        lease_lost(fault->pager, agent);
     return rc;
 }
 
@@ -110,9 +143,11 @@ static int read_page(struct fault *fault, struct demand *demand)
     if (fault->pager->lost)
         return -ESTALE;
     for (;;) {
-        int rc = read_once(fault, demand);
+        int rc = fault->pager->snooper ? read_once_as_agent(fault, demand) : read_once(fault, demand, 0);
 
-        if (rc == 0 || pager_error_is_final(rc) || fault->pager->policy == CXE_GONE_FAIL_FAST)
+        if (rc == 0 || pager_error_is_final(rc))
+            return rc;
+        if (fault->pager->policy == CXE_GONE_FAIL_FAST && rc != -EOWNERDEAD)
             return rc;
         if (clock_now_ns() >= fault->deadline_ns)
             return -ETIMEDOUT;
@@ -141,6 +176,19 @@ static uint32_t install(struct fault *fault, const uint8_t *data, uint32_t pages
     return done;
 }
 
+/* Reads until what came is true when it is there. A coherent page is BUSY then: a snoop waits until it can be
+ * seen, and is not told that we have nothing. */
+static int read_valid_page(struct fault *fault, struct demand *demand)
+{
+    struct pager *pager = fault->pager;
+    int rc;
+
+    do
+        rc = read_page(fault, demand);
+    while (rc == 0 && pager->snooper && !lease_install_begin(pager, fault->page, demand->op.agent));
+    return rc;
+}
+
 /* The page is ours (FETCHING) and has a place in the cache. A write installs it writable and dirty at once,
  * which saves the second fault. From then on stores land, maybe before we can say DIRTY: BUSY makes a sync
  * wait for that. */
@@ -149,7 +197,8 @@ static int fetch(struct fault *fault, bool hot)
     struct pager *pager = fault->pager;
     struct demand *demand = demand_take(pager);
     uint32_t print = PRINT_NONE;
-    int rc = read_page(fault, demand);
+    uint64_t owned = pager->snooper && fault->write ? PAGE_OWNED : 0;
+    int rc = read_valid_page(fault, demand);
 
     if (rc == 0) {
         if (fault->write) {
@@ -164,7 +213,9 @@ static int fetch(struct fault *fault, bool hot)
     spin_unlock(&demand->taken);
     if (rc)
         return poison(fault, true);
-    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, print, 0, 0);
+    if (pager->snooper)
+        snoop_note_grant(pager, fault->page);
+    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, print, 0, owned);
     if (fault->write)
         fetch_add_relaxed(&pager->dirty_pages, 1u);
     count(&pager->counters.fetched_pages, 1);
@@ -241,6 +292,19 @@ static int bring_in(struct fault *fault, uint64_t word)
     return word & PAGE_ZERO ? install_zeros(fault, word) : fetch(fault, hot);
 }
 
+/* Drops a clean page of a coherent mapping and fetches it anew: for a store to a page that others may have as
+ * well. The copy must not stay while we ask, since who asked before us may wait for it. */
+static int refetch(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+
+    if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_DROPPING, 0)))
+        return -EAGAIN;
+    uffd_drop(pager, &fault->page, 1);
+    page_leave(pager, fault->page, PAGE_FETCHING, 0, PAGE_OWNED, 0);
+    return fetch(fault, false);
+}
+
 /* The kernel's page is gone although nobody told us: the program discarded it by itself. A clean page is
  * fetched again; a dirty one was the only copy, and must not come back as something else. */
 static int vanished(struct fault *fault, uint64_t word)
@@ -248,6 +312,8 @@ static int vanished(struct fault *fault, uint64_t word)
     struct pager *pager = fault->pager;
     bool dirty = page_state(word) == PAGE_DIRTY;
 
+    if (pager->snooper && !dirty)
+        return refetch(fault, word);
     if ((word & PAGE_SENDING) || !page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0)))
         return -EAGAIN;
     if (!dirty)
@@ -266,6 +332,8 @@ static int upgrade(struct fault *fault, uint64_t word)
     struct pager *pager = fault->pager;
     uint32_t print;
 
+    if (pager->snooper && !(word & PAGE_OWNED))
+        return refetch(fault, word);
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
         return -EAGAIN;
     if (word & PAGE_ZERO)
@@ -277,6 +345,8 @@ static int upgrade(struct fault *fault, uint64_t word)
         page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
         return -EFAULT;
     }
+    if (pager->snooper)
+        snoop_note_grant(pager, fault->page);
     page_leave(pager, fault->page, PAGE_DIRTY, print, PAGE_ZERO, 0);
     fetch_add_relaxed(&pager->dirty_pages, 1u);
     return 0;

@@ -13,6 +13,8 @@
  * there. Pages may still come in until the gate closes, because making the clone runs ordinary code, which
  * may fault.
  *
+ * A coherent mapping stays the parent's alone: nobody can be two cache agents at once.
+ *
  * Where something fails the child has no mapping, and an access is a SIGSEGV: never zeros.
  */
 #include "pager_internal.h"
@@ -58,6 +60,8 @@ static void spare_room(struct pager *pager)
 
 static void prepare_one(struct pager *pager)
 {
+    if (pager->snooper)
+        return; /* fork_shared is false: the child does without */
     pager_clones_free(pager);
     pager_enter(pager);
     spare_room(pager);
@@ -99,6 +103,8 @@ static void remember_clone(struct pager *pager)
 
 static void parent_one(struct pager *pager)
 {
+    if (pager->snooper)
+        return;
     if (pager->fork_shared)
         madvise(pager->base, pager->bytes, MADV_DONTFORK);
     gate_open(&pager->gate);

@@ -38,7 +38,10 @@ enum page_state {
 #define PAGE_QUEUED      (1ull << 6) /* stands in a queue, once; may be set on an ABSENT page (stale entry) */
 #define PAGE_HOT         (1ull << 7) /* FETCHING and on: came back soon after it was evicted */
 #define PAGE_SENDING     (1ull << 8) /* a write-back of what it was a moment ago is in flight */
-#define PAGE_PIN_SHIFT   16          /* CLEAN, DIRTY, BUSY: how many pins */
+#define PAGE_OWNED       (1ull << 9) /* coherent: no other client may use a copy, so a store asks nobody */
+#define PAGE_SNOOPED     (1ull << 10) /* coherent, FETCHING: what is on its way is no longer true */
+#define PAGE_LOST        (1ull << 11) /* coherent, POISONED: with stores that the server has not got */
+#define PAGE_PIN_SHIFT   16           /* CLEAN, DIRTY, BUSY: how many pins */
 #define PAGE_PIN_ONE     (1ull << PAGE_PIN_SHIFT)
 #define PAGE_PIN_MASK    (255ull << PAGE_PIN_SHIFT)
 #define PAGE_EXTRA_SHIFT 32
@@ -115,12 +118,16 @@ struct demand {
     uint8_t *buffer; /* a page */
 };
 
+/* What makes a mapping coherent: see pager_snoop.h. */
+struct snooper;
+
 /* A bulk read under way, by nobody: whoever needs one of its pages takes it over. */
 enum fetch_owner { FETCH_FREE, FETCH_HELD, FETCH_FLYING };
 struct fetch {
     uint32_t owner;   /* enum fetch_owner; compare-and-swap */
     uint32_t pending; /* operations not finished; counted down by whoever holds the lane */
     uint32_t failed;
+    uint32_t agent; /* coherent: for whom */
     struct lane *lane;
     uint32_t stream; /* index + 1; 0: asked for by cxe_prefetch */
     uint32_t age;    /* pager->fetch_clock when it was sent */
@@ -160,6 +167,8 @@ struct advice {
 /* A batch of pages on their way to the server. */
 struct writeback {
     uint32_t taken;
+    uint32_t agent;    /* coherent: whose pages they are */
+    struct lane *lane; /* coherent: held while pages are on their way; else NULL */
     uint32_t count;
     uint32_t pages[BATCH_PAGES];
     uint64_t changed[BATCH_PAGES]; /* lines sent of each */
@@ -183,6 +192,7 @@ struct pager_counters {
     uint64_t faults, fetched_pages, prefetched_pages, prefetch_used_pages;
     uint64_t evicted_pages, written_pages, written_lines, poisoned_pages, discarded_pages;
     uint64_t writeback_failures;
+    uint64_t snoops, given_up_pages, fenced; /* coherent */
 };
 
 struct pager {
@@ -200,6 +210,7 @@ struct pager {
     bool has_poison, has_vector_advice;
     enum cxe_fault_mode mode; /* INLINE or THREAD */
     enum cxe_gone_policy policy;
+    struct snooper *snooper; /* NULL: the mapping is private */
     uint64_t gone_deadline_ns;
     uint32_t flags;
     uint32_t cache_pages, low_pages, high_pages, probation_pages;
@@ -311,6 +322,31 @@ static inline void count(uint64_t *counter, uint64_t n)
     fetch_add_relaxed(counter, n);
 }
 
+/* ---- coherent mappings: pager_snoop.c and pager_lease.c ---- */
+
+/* Becomes a cache agent of the region. Ordinary; waits for the server. */
+int snoop_open(struct pager *pager);
+int snoop_start(struct pager *pager);
+/* Ends the thread and the agent; safe where there is none. Nothing may be dirty. */
+void snoop_close(struct pager *pager);
+/* No page changes by a snoop between the two. */
+void snoop_pause(struct pager *pager);
+void snoop_resume(struct pager *pager);
+
+/* The agent's name now; 0: its lease is over, and there is no other yet. */
+uint32_t lease_agent(const struct pager *pager);
+/* The same, waiting for one. -ETIMEDOUT; or why there will be none. */
+int lease_agent_wait(struct pager *pager, uint64_t deadline_ns, uint32_t *agent_out);
+/* Why there is none. */
+int lease_error(const struct pager *pager);
+/* The server says that the agent is no more. */
+void lease_lost(struct pager *pager, uint32_t agent);
+/* The page was fetched (FETCHING) for this agent: makes it BUSY, to be installed. False: what came is no
+ * longer true; the page is still FETCHING. */
+bool lease_install_begin(struct pager *pager, uint32_t page, uint32_t agent);
+/* An access waits for the page that is there now: it gets its turn before a snoop does. */
+void snoop_note_grant(struct pager *pager, uint32_t page);
+
 /* ---- fingerprints, pager_print.c ---- */
 
 int print_init(struct pager *pager);
@@ -391,6 +427,8 @@ void evict_ahead(struct pager *pager);
 int evict_batch(struct pager *pager, uint64_t deadline_ns);
 /* Drops pages that are DROPPING (ascending) and frees their room. */
 void evict_drop(struct pager *pager, const uint32_t *pages, uint32_t count);
+/* The second half of it. */
+void evict_release(struct pager *pager, const uint32_t *pages, uint32_t count);
 void pages_sort(uint32_t *pages, uint32_t count);
 
 /* ---- write-back, pager_writeback.c ---- */
@@ -434,6 +472,8 @@ void prefetch_forget(struct pager *pager);
 /* ---- threads and signals ---- */
 
 int thread_start(struct pager *pager);
+/* With every signal blocked. */
+int thread_spawn(pthread_t *thread, void *(*main)(void *), struct pager *pager);
 void thread_stop(struct pager *pager);
 void thread_call_cleaner(struct pager *pager);
 
@@ -461,5 +501,7 @@ int pager_open(struct cxe_region *region, const struct cxe_map_options *options,
 /* Writes back, stops, unmaps, frees. On an error nothing has happened. */
 int pager_close(struct pager *pager);
 void pager_clones_free(struct pager *pager);
+/* Memory of our own, zeroed, out of the program's heap; NULL. To be given back with munmap. */
+void *pager_alloc(uint64_t bytes);
 
 #endif

@@ -58,8 +58,9 @@ static void post(struct pager *pager, struct lane *lane, struct fetch *fetch)
     for (uint32_t i = 0, n; i < fetch->count; i += n) {
         n = neighbours(fetch, i);
         fetch->ops[fetch->op_count++] = (struct op){
-            .opcode = OP_MEM_RD,
+            .opcode = fetch->agent ? OP_MEM_RD_SHARED : OP_MEM_RD,
             .line_count = n * PAGE_LINES,
+            .agent = fetch->agent,
             .region = pager->region->handle,
             .offset = pager->region_offset + (uint64_t)fetch->pages[i] * PAGE_BYTES,
             .result = fetch->buffer + (uint64_t)i * PAGE_BYTES,
@@ -73,13 +74,17 @@ static void post(struct pager *pager, struct lane *lane, struct fetch *fetch)
     store_release(&fetch->owner, (uint32_t)FETCH_FLYING);
 }
 
+static void give_up(struct pager *pager, uint32_t page)
+{
+    page_leave(pager, page, PAGE_ABSENT, 0, PAGE_SNOOPED, 0);
+    evict_unreserve(pager, 1);
+}
+
 /* Gives the pages up as if they had never been asked for. The slot is ours, nothing in flight. */
 static void abandon(struct pager *pager, struct fetch *fetch)
 {
-    for (uint32_t i = 0; i < fetch->count; i++) {
-        page_leave(pager, fetch->pages[i], PAGE_ABSENT, 0, 0, 0);
-        evict_unreserve(pager, 1);
-    }
+    for (uint32_t i = 0; i < fetch->count; i++)
+        give_up(pager, fetch->pages[i]);
     store_release(&fetch->owner, (uint32_t)FETCH_FREE);
 }
 
@@ -101,8 +106,7 @@ static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from,
 
         if (i >= done) {
             print_give(pager, prints[i]);
-            page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
-            evict_unreserve(pager, 1);
+            give_up(pager, page);
             continue;
         }
         page_leave(pager, page, dirty ? PAGE_DIRTY : PAGE_CLEAN, prints[i], 0, 0);
@@ -112,11 +116,34 @@ static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from,
         fetch_add_relaxed(&pager->dirty_pages, done);
 }
 
+/* Leaves those out that others have taken meanwhile. Bit i: pages[i] is to be installed. */
+static uint32_t still_true(struct pager *pager, struct fetch *fetch)
+{
+    uint32_t fine = 0;
+
+    if (!fetch->agent)
+        return UINT32_MAX;
+    for (uint32_t i = 0; i < fetch->count; i++) {
+        if (lease_install_begin(pager, fetch->pages[i], fetch->agent))
+            fine |= 1u << i;
+        else
+            give_up(pager, fetch->pages[i]);
+    }
+    return fine;
+}
+
 static void install(struct pager *pager, struct fetch *fetch, bool dirty)
 {
+    uint32_t fine = still_true(pager, fetch);
+
     for (uint32_t i = 0, n; i < fetch->count; i += n) {
+        uint32_t run = (uint32_t)__builtin_ctzll(~(uint64_t)(fine >> i));
+
         n = neighbours(fetch, i);
-        install_run(pager, fetch, i, n, dirty);
+        if (run < n)
+            n = run ? run : 1;
+        if (run)
+            install_run(pager, fetch, i, n, dirty);
     }
     count(&pager->counters.fetched_pages, fetch->count);
     count(&pager->counters.prefetched_pages, fetch->count);
@@ -199,7 +226,10 @@ static void fill(struct pager *pager, struct stream *stream, uint32_t most, stru
 static uint32_t plan(struct pager *pager, struct lane *lane, struct stream *stream, struct fetch *fetches[])
 {
     uint32_t n = 0, most = lane_frame_lines(lane) / PAGE_LINES;
+    uint32_t agent = pager->snooper ? lease_agent(pager) : 0;
 
+    if (pager->snooper && !agent)
+        return 0;
     if (!most || most > pager->fetch_pages) /* many frames for each page, or room to spare */
         most = pager->fetch_pages;
     stream->used = ++pager->stream_clock;
@@ -217,6 +247,7 @@ static uint32_t plan(struct pager *pager, struct lane *lane, struct stream *stre
             pages_sort(fetch->pages, fetch->count);
         fetch->stream = (uint32_t)(stream - pager->streams) + 1;
         fetch->age = pager->fetch_clock;
+        fetch->agent = agent;
         stream->flying++;
         fetches[n++] = fetch;
     }
@@ -424,9 +455,9 @@ static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
         struct stream *stream = &pager->streams[fetch->stream - 1];
 
         grow(pager, stream, fetch);
-        *dirty_out = stream->write && fault->write; /* twice in a row */
+        *dirty_out = stream->write && fault->write && !pager->snooper; /* twice in a row */
         stream->write = fault->write;
-        if (held)
+        if (held && !(pager->snooper && fault->write))
             n = plan(pager, fetch->lane, stream, fetches);
         spin_unlock(&pager->stream_lock);
     }

@@ -91,6 +91,8 @@ ssize_t pager_pin(void *address, size_t bytes, bool write)
     uint64_t room = pager->bytes - ((uintptr_t)address - (uintptr_t)pager->base);
     if (pager->mode == CXE_FAULT_THREAD) /* the kernel's faults are served as well */
         return (ssize_t)(bytes < room ? bytes : room);
+    if (pager->snooper) /* others must not have to wait for a system call */
+        return -EAGAIN;
     most = pages_of(pager, address, bytes, &first);
     if (most > pager->cache_pages / 4)
         most = pager->cache_pages / 4;
@@ -127,7 +129,7 @@ static void drop_flush(struct pager *pager, struct drop_list *list, uint64_t set
         return;
     uffd_drop(pager, list->pages, list->count);
     for (uint32_t i = 0; i < list->count; i++)
-        page_leave(pager, list->pages[i], PAGE_ABSENT, 0, PAGE_HOT, set);
+        page_leave(pager, list->pages[i], PAGE_ABSENT, 0, PAGE_HOT | PAGE_OWNED, set);
     evict_unreserve(pager, list->count);
     list->count = 0;
 }
@@ -227,6 +229,8 @@ int pager_discard(void *address, size_t bytes)
 
     if (!pager)
         return -ERANGE;
+    if (pager->snooper)
+        return -EOPNOTSUPP;
     uint64_t offset = (uintptr_t)address - (uintptr_t)pager->base;
     if (bytes > pager->bytes - offset)
         return -ERANGE;
@@ -250,10 +254,10 @@ static bool refresh_step(struct pager *pager, uint32_t page, struct drop_list *l
 
     switch (page_state(word)) {
     case PAGE_POISONED:
-        if (!page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0)))
+        if ((word & PAGE_SENDING) || !page_claim(pager, page, &word, page_with(word, PAGE_DROPPING, 0)))
             return false;
         uffd_unpoison(pager, page);
-        page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
+        page_leave(pager, page, PAGE_ABSENT, 0, PAGE_LOST, 0);
         return true;
     case PAGE_CLEAN:
         if (word & PAGE_PIN_MASK)

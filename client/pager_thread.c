@@ -174,7 +174,7 @@ static void *fault_main(void *argument)
 
 /* ---- both ---- */
 
-static int start(pthread_t *thread, void *(*main)(void *), struct pager *pager)
+int thread_spawn(pthread_t *thread, void *(*main)(void *), struct pager *pager)
 {
     pthread_attr_t attributes;
     sigset_t saved;
@@ -197,7 +197,7 @@ int thread_start(struct pager *pager)
     pager->stopping = 0;
     pager->named_ns = clock_now_ns();
     if (!(pager->flags & CXE_MAP_NO_CLEANER)) {
-        rc = start(&pager->cleaner, cleaner_main, pager);
+        rc = thread_spawn(&pager->cleaner, cleaner_main, pager);
         if (rc)
             return rc;
         pager->cleaner_running = true;
@@ -205,7 +205,7 @@ int thread_start(struct pager *pager)
     if (pager->mode == CXE_FAULT_THREAD) {
         pager->stop_fd = eventfd(0, EFD_CLOEXEC);
         rc = pager->stop_fd < 0 ? fail(-errno, "eventfd: %s", strerror(errno))
-                                : start(&pager->fault_thread, fault_main, pager);
+                                : thread_spawn(&pager->fault_thread, fault_main, pager);
         if (rc) {
             thread_stop(pager);
             return rc;

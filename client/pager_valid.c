@@ -35,6 +35,14 @@ static const char *check_word(struct census *census, uint32_t page)
         if (extra > pager->print_count || census->prints[extra - 1]++)
             return "I7: a set of fingerprints has one page";
     }
+    if ((word & PAGE_OWNED) && (!pager->snooper || (state != PAGE_CLEAN && state != PAGE_DIRTY)))
+        return "I9: only a page in memory of a coherent mapping is owned";
+    if (pager->snooper && state == PAGE_DIRTY && !(word & PAGE_OWNED))
+        return "I9: a dirty page of a coherent mapping is owned";
+    if (pager->snooper && (word & (PAGE_ZERO | PAGE_SERVER_ZERO | PAGE_PIN_MASK)))
+        return "I10: of a coherent mapping no page is known to be zeros, and none is pinned";
+    if ((word & PAGE_SNOOPED) && state != PAGE_FETCHING)
+        return "I10: only what is on its way can be no longer true";
     census->resident += state != PAGE_ABSENT && state != PAGE_POISONED;
     census->dirty += state == PAGE_DIRTY;
     census->pins += (word & PAGE_PIN_MASK) >> PAGE_PIN_SHIFT;
@@ -71,6 +79,8 @@ const char *pager_valid(struct pager *pager)
     const char *broken = NULL;
 
     gate_close(&pager->gate);
+    if (pager->snooper)
+        snoop_pause(pager);
     census.queued = calloc(pager->page_count, 1);
     census.prints = calloc(pager->print_count + 1, 1);
     if (!census.queued || !census.prints)
@@ -83,6 +93,8 @@ const char *pager_valid(struct pager *pager)
         broken = check_word(&census, i);
     if (!broken)
         broken = check_totals(&census);
+    if (pager->snooper)
+        snoop_resume(pager);
     gate_open(&pager->gate);
     free(census.queued);
     free(census.prints);

@@ -4,6 +4,11 @@
  * sent, so a store that comes meanwhile (it faults: the page is protected) neither tears a line nor is lost:
  * it makes the page dirty again, and the copy is what it is compared with once the server has that.
  *
+ * A coherent mapping's pages go with a lane in hand: its other lanes may all be held by reads that wait for
+ * other clients, who may in turn wait for a page on its way here. Whoever's lease ended meanwhile finds the
+ * page taken away (POISONED) when he comes back; the fingerprints are his to give back as long as it is
+ * SENDING.
+ *
  * A write whose outcome is unknown may have changed the server's lines: they count as changed from then on
  * (print_force), even if the program puts back what was there.
  */
@@ -79,6 +84,7 @@ static void add_op(struct pager *pager, struct writeback *wb, uint32_t i, unsign
     wb->ops[wb->op_count++] = (struct op){
         .opcode = OP_MEM_WR,
         .line_count = lines,
+        .agent = wb->agent,
         .region = pager->region->handle,
         .offset = pager->region_offset + (uint64_t)wb->pages[i] * PAGE_BYTES + (uint64_t)line * LINE_BYTES,
         .operand = wb->copies + (uint64_t)i * PAGE_BYTES + (uint64_t)line * LINE_BYTES,
@@ -126,7 +132,7 @@ static bool is_done(const struct op *op)
 /* One try over those not done yet. The first error, in order. */
 static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
 {
-    struct lane *lane = lane_acquire(pager->connection);
+    struct lane *lane = wb->lane ? wb->lane : lane_acquire(pager->connection);
     int first = 0;
 
     for (uint32_t i = 0; i < wb->op_count; i++) {
@@ -136,6 +142,7 @@ static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadlin
             continue;
         *op = (struct op){.opcode = op->opcode,
                           .line_count = op->line_count,
+                          .agent = op->agent,
                           .region = op->region,
                           .offset = op->offset,
                           .operand = op->operand,
@@ -151,7 +158,8 @@ static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadlin
         if (rc && !first)
             first = rc;
     }
-    lane_release(lane);
+    if (!wb->lane)
+        lane_release(lane);
     return first;
 }
 
@@ -167,7 +175,7 @@ static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline
     for (;;) {
         rc = send_once(pager, wb, deadline_ns);
         if (rc == 0 || pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST ||
-            load_relaxed(&pager->stopping))
+            load_relaxed(&pager->stopping) || (wb->agent && lease_agent(pager) != wb->agent))
             break;
         if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
             break;
@@ -176,21 +184,78 @@ static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline
     return rc;
 }
 
+/* The same for pages of a coherent mapping. By now they are claimed, so that the agent is the one whose pages
+ * they are: another comes only after each page of the one before it was taken away. */
+static int send_all_as_agent(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
+{
+    int rc;
+
+    if (!wb->agent)
+        return lease_error(pager);
+    rc = send_all(pager, wb, deadline_ns);
+    if (rc == -EOWNERDEAD)
+        lease_lost(pager, wb->agent);
+    return rc && lease_agent(pager) != wb->agent ? lease_error(pager) : rc;
+}
+
+/* Tells the server that pages it thinks are ours are nobody's: the next one need not ask us. They are
+ * DROPPING until it has answered, since a later answer could take away what we have fetched again by then; so
+ * it is only said by who waits for any answer as long as it takes. */
+static void tell_evicted(struct pager *pager, struct writeback *wb, const uint32_t *pages, uint32_t n)
+{
+    if (pager->policy != CXE_GONE_WAIT)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        wb->ops[i] = (struct op){
+            .opcode = OP_MEM_CLN_EVCT,
+            .agent = wb->agent,
+            .region = pager->region->handle,
+            .offset = pager->region_offset + (uint64_t)pages[i] * PAGE_BYTES,
+        };
+        lane_post(wb->lane, &wb->ops[i]);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (!wb->ops[i].finished)
+            lane_wait(wb->lane, &wb->ops[i], UINT64_MAX);
+}
+
+static void drop_written(struct pager *pager, struct writeback *wb, const uint32_t *pages, uint32_t n)
+{
+    if (!n)
+        return;
+    uffd_drop(pager, pages, n);
+    if (wb->agent)
+        tell_evicted(pager, wb, pages, n);
+    evict_release(pager, pages, n);
+}
+
 /* ---- afterwards ---- */
+
+/* It is on its way no more. What was taken away meanwhile needs no fingerprints. */
+static void settle_print(struct pager *pager, uint32_t page, uint32_t print)
+{
+    uint64_t word = load_acquire(&pager->words[page]);
+    bool lost;
+
+    do
+        lost = page_state(word) == PAGE_POISONED;
+    while (
+        !page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), lost ? 0 : print)));
+    if (lost)
+        print_give(pager, print);
+}
 
 /* The server has the copy, but the page has gone on: the copy is its print now. */
 static void settle_dirty(struct pager *pager, uint32_t page, const uint8_t *copy)
 {
-    uint64_t word = load_acquire(&pager->words[page]);
-    uint32_t print = page_extra(word);
+    uint32_t print = page_extra(load_acquire(&pager->words[page]));
 
     if (print == PRINT_NONE || print == PRINT_ZERO) {
         print = print_take(pager, copy);
     } else {
         print_set(pager, print, copy);
     }
-    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), print)))
-        ;
+    settle_print(pager, page, print);
 }
 
 static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, enum writeback_goal goal)
@@ -198,7 +263,7 @@ static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, 
     uint32_t page = wb->pages[i];
     uint64_t word = load_acquire(&pager->words[page]);
     enum page_state state = goal == WRITEBACK_DROP ? PAGE_DROPPING : PAGE_CLEAN;
-    uint64_t gone = PAGE_SENDING | (goal == WRITEBACK_DROP ? PAGE_QUEUED | PAGE_HOT : 0);
+    uint64_t gone = PAGE_SENDING | (goal == WRITEBACK_DROP ? PAGE_QUEUED | PAGE_HOT | PAGE_OWNED : 0);
 
     while (page_state(word) == PAGE_CLEANING) {
         uint64_t new = page_with(word, state, 0) & ~gone;
@@ -226,9 +291,7 @@ static void settle_failed(struct pager *pager, struct writeback *wb, uint32_t i)
         print_force(pager, print, wb->changed[i]);
     while (page_state(word) == PAGE_CLEANING && writeback_cancel(pager, page, word) == -EAGAIN)
         word = load_acquire(&pager->words[page]);
-    word = load_acquire(&pager->words[page]);
-    while (!page_claim(pager, page, &word, page_with(word & ~PAGE_SENDING, page_state(word), print)))
-        ;
+    settle_print(pager, page, print);
     count(&pager->counters.writeback_failures, 1);
 }
 
@@ -252,7 +315,7 @@ static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum write
             dropped |= 1u << wb->index[i];
         }
     }
-    evict_drop(pager, drop, drop_count);
+    drop_written(pager, wb, drop, drop_count);
     return dropped;
 }
 
@@ -263,15 +326,19 @@ int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum w
     int rc = 0;
 
     *result_out = (struct writeback_result){0};
+    wb->lane = pager->snooper ? lane_acquire(pager->connection) : NULL;
     claim_all(pager, wb, pages, n, goal);
+    wb->agent = pager->snooper ? lease_agent(pager) : 0;
     for (uint32_t i = 0; i < wb->count; i++)
         result_out->claimed |= 1u << wb->index[i];
     if (wb->count) {
         protect_all(pager, wb);
         copy_all(pager, wb);
-        rc = send_all(pager, wb, deadline_ns);
+        rc = pager->snooper ? send_all_as_agent(pager, wb, deadline_ns) : send_all(pager, wb, deadline_ns);
         result_out->dropped = settle_all(pager, wb, goal);
     }
+    if (wb->lane)
+        lane_release(wb->lane);
     spin_unlock(&wb->taken);
     return rc;
 }
@@ -323,13 +390,20 @@ static int flush(struct pager *pager, uint32_t *pages, uint32_t n)
     return 0;
 }
 
+static bool is_lost(uint64_t word)
+{
+    return page_state(word) == PAGE_POISONED && (word & PAGE_LOST);
+}
+
 int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
 {
     uint32_t pages[BATCH_PAGES], have = 0;
+    bool lost = false;
 
     for (uint32_t page = first; page < first + n; page++) {
         uint64_t word = load_acquire(&pager->words[page]);
 
+        lost |= is_lost(word);
         if (page_state(word) == PAGE_DIRTY || page_state(word) == PAGE_BUSY || (word & PAGE_SENDING))
             pages[have++] = page;
         if (have < BATCH_PAGES)
@@ -339,5 +413,6 @@ int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
             return rc;
         have = 0;
     }
-    return flush(pager, pages, have);
+    int rc = flush(pager, pages, have);
+    return rc == 0 && lost ? -EOWNERDEAD : rc;
 }

@@ -2,10 +2,12 @@
 #include "fake_lane.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "atomic.h"
 #include "check.h"
@@ -14,6 +16,9 @@
 struct lane {
     uint32_t held;
     struct op *first, **last;
+    void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count);
+    void *listener;
+    bool failed; /* the operation before the next one */
 };
 
 /* The lane's own fields of an operation hold when it is due. */
@@ -56,13 +61,185 @@ static struct fake_region *region_of(uint64_t handle)
     return &fake->regions[handle - 1];
 }
 
+/* ---- the server's side of a coherent mapping ---- */
+
+static void lock(void)
+{
+    uint32_t free = 0;
+
+    while (!cas_acquire(&fake->lock, &free, 1u)) {
+        free = 0;
+        sched_yield();
+    }
+}
+
+static void unlock(void)
+{
+    store_release(&fake->lock, 0u);
+}
+
+static struct fake_page *page_at(uint64_t offset)
+{
+    CHECK(offset / PAGE_BYTES < FAKE_PAGES);
+    return &fake->pages[offset / PAGE_BYTES];
+}
+
+/* A read of a page that the server has in hand waits for it. */
+static bool is_parked(const struct op *op)
+{
+    bool parked = false;
+
+    if (op->opcode != OP_MEM_RD_SHARED && op->opcode != OP_MEM_RD_ANY)
+        return false;
+    lock();
+    for (uint64_t at = 0; at < op->line_count * (uint64_t)LINE_BYTES; at += PAGE_BYTES)
+        parked |= page_at(op->offset + at)->reserved;
+    unlock();
+    return parked;
+}
+
+static void grant(const struct op *op)
+{
+    enum fake_holding holding = op->opcode == OP_MEM_RD_ANY ? FAKE_OWNED : FAKE_SHARED;
+
+    for (uint64_t at = 0; at < op->line_count * (uint64_t)LINE_BYTES; at += PAGE_BYTES)
+        if (page_at(op->offset + at)->holding < holding)
+            page_at(op->offset + at)->holding = holding;
+    if (op->opcode == OP_MEM_RD_ANY)
+        fake->owned_reads++;
+    else
+        fake->shared_reads++;
+}
+
+static int answer_snoop(const struct op *op)
+{
+    const struct wire_bi_rsp *response = op->operand;
+    uint32_t id = le16_get(response->id);
+
+    if (id >= FAKE_SNOOPS || !fake->snoops[id].open)
+        return 0; /* answered before */
+    page_at(op->offset)->holding = response->state == BI_STATE_SHARED ? FAKE_SHARED : FAKE_NOTHING;
+    fake->snoops[id].open = false;
+    fake->snoops[id].state = response->state;
+    return 0;
+}
+
+static int attach(const struct op *op)
+{
+    struct wire_agent_info info = {.lease_ms = le32_of(fake->lease_ms)};
+
+    if (fake->attach_error)
+        return fake->attach_error;
+    fake->attaches++;
+    if (!op->agent)
+        fake->agent = ++fake->agents;
+    else if (op->agent != fake->agent)
+        return -EOWNERDEAD;
+    info.agent = le32_of(fake->agent);
+    memcpy(op->result, &info, sizeof(info));
+    return 0;
+}
+
+void fake_fence(void)
+{
+    lock();
+    fake->agent = 0;
+    for (unsigned i = 0; i < FAKE_PAGES; i++)
+        fake->pages[i].holding = FAKE_NOTHING;
+    unlock();
+}
+
+uint16_t fake_snoop(const struct cxe_region *region, uint64_t page, enum bi_snp kind)
+{
+    lock();
+    uint32_t id = fake->snoop_count++;
+    CHECK(id < FAKE_SNOOPS);
+    fake->snoops[id] = (struct fake_snoop){
+        .wire = {.region = le64_of(region->handle),
+                 .offset = le64_of(page * PAGE_BYTES),
+                 .agent = le32_of(fake->agent),
+                 .id = le16_of((uint16_t)id),
+                 .kind = (uint8_t)kind},
+        .open = true,
+    };
+    unlock();
+    return (uint16_t)id;
+}
+
+bool fake_answered(uint16_t id, enum bi_state *state_out)
+{
+    lock();
+    bool answered = !fake->snoops[id].open;
+    *state_out = (enum bi_state)fake->snoops[id].state;
+    unlock();
+    return answered;
+}
+
+void fake_snoop_again(uint16_t id)
+{
+    fake->snoops[id].sent = false;
+}
+
+void fake_reserve(uint64_t page)
+{
+    lock();
+    fake->pages[page].reserved = true;
+    unlock();
+}
+
+void fake_unreserve(uint64_t page)
+{
+    lock();
+    fake->pages[page].reserved = false;
+    unlock();
+}
+
+static bool deliver_snoops(struct lane *lane)
+{
+    struct wire_bi_snp snoops[16];
+    unsigned n = 0;
+
+    if (!lane->heard || fake->gone)
+        return false;
+    lock();
+    for (uint32_t i = fake->first_unsent; i < fake->snoop_count && n < 16; i++)
+        if (!fake->snoops[i].sent && fake->snoops[i].open) {
+            fake->snoops[i].sent = true;
+            snoops[n++] = fake->snoops[i].wire;
+        }
+    unlock();
+    if (n)
+        lane->heard(lane->listener, snoops, n);
+    return n > 0;
+}
+
+static int serve_agent(struct op *op)
+{
+    int rc = 0;
+
+    lock();
+    CHECK(op->opcode == OP_BI_ATTACH || op->agent);
+    if (op->opcode != OP_BI_ATTACH && op->agent != fake->agent)
+        rc = -EOWNERDEAD;
+    else if (op->opcode == OP_BI_ATTACH)
+        rc = attach(op);
+    else if (op->opcode == OP_BI_DETACH)
+        fake->agent = 0;
+    else if (op->opcode == OP_MEM_CLN_EVCT)
+        page_at(op->offset)->holding = FAKE_NOTHING;
+    else if (op->opcode == OP_BI_RSP)
+        rc = answer_snoop(op);
+    unlock();
+    return rc;
+}
+
 static int serve_lines(struct op *op)
 {
     struct fake_region *region = region_of(op->region);
     uint64_t bytes = (uint64_t)op->line_count * LINE_BYTES;
 
     CHECK(op->offset + bytes <= region->bytes);
-    if (op->opcode == OP_MEM_RD) {
+    if (op->opcode != OP_MEM_WR) {
         int error = fake->read_error;
 
         if (error)
@@ -85,12 +262,41 @@ static int serve_lines(struct op *op)
     return error;
 }
 
+/* Reads and write-backs of a coherent mapping: as any other, for who may. */
+static int serve_lines_of_agent(struct op *op)
+{
+    int rc = 0;
+
+    lock();
+    if (op->agent != fake->agent)
+        rc = -EOWNERDEAD;
+    else if (op->opcode != OP_MEM_WR)
+        grant(op);
+    else if (page_at(op->offset)->holding != FAKE_OWNED)
+        fake->stray_writes++;
+    if (!rc)
+        rc = serve_lines(op);
+    unlock();
+    return rc;
+}
+
 static int serve(struct op *op)
 {
+    if (fake->shared_region)
+        CHECK(op->opcode != OP_MEM_RD && (op->opcode != OP_MEM_WR || op->agent));
     switch (op->opcode) {
     case OP_MEM_RD:
-    case OP_MEM_WR:
         return serve_lines(op);
+    case OP_MEM_WR:
+        return op->agent ? serve_lines_of_agent(op) : serve_lines(op);
+    case OP_MEM_RD_SHARED:
+    case OP_MEM_RD_ANY:
+        return serve_lines_of_agent(op);
+    case OP_BI_ATTACH:
+    case OP_BI_DETACH:
+    case OP_BI_RSP:
+    case OP_MEM_CLN_EVCT:
+        return serve_agent(op);
     case OP_REGION_STAT:
         fake->stats++;
         return 0;
@@ -139,9 +345,20 @@ static struct cxe_region *open_region(struct cxe_connection *connection, uint64_
     return region;
 }
 
+struct cxe_region *fake_start_shared(uint64_t bytes)
+{
+    struct cxe_region *region = fake_start(bytes);
+
+    region->flags = CXE_REGION_SHARED;
+    fake->shared_region = true;
+    return region;
+}
+
 struct cxe_region *fake_start(uint64_t bytes)
 {
     fake = shared(sizeof(*fake));
+    fake->lease_ms = 60000;
+    fake->frame_lines = 1020;
     uint64_t handle = new_region(bytes);
     uint8_t *memory = shared(bytes);
 
@@ -207,6 +424,12 @@ int cxe_region_close(struct cxe_region *region)
 
 /* ---- connections ---- */
 
+uint64_t connection_deadline_ns(const struct cxe_connection *connection)
+{
+    (void)connection;
+    return clock_now_ns() + 10 * NS_PER_S;
+}
+
 bool connection_async_signal_safe(const struct cxe_connection *connection)
 {
     (void)connection;
@@ -263,6 +486,82 @@ struct lane *lane_acquire(struct cxe_connection *connection)
     }
 }
 
+int lane_open(struct cxe_connection *connection, enum lane_kind kind, uint64_t deadline_ns,
+              struct lane **lane_out)
+{
+    struct lane *lane = calloc(1, sizeof(*lane));
+
+    (void)connection;
+    (void)deadline_ns;
+    CHECK(lane && kind == LANE_LISTENING);
+    lane->last = &lane->first;
+    *lane_out = lane;
+    return 0;
+}
+
+void lane_close(struct lane *lane, bool tell)
+{
+    CHECK(tell && !lane->held && !lane->first);
+    free(lane);
+}
+
+void lane_listen(struct lane *lane,
+                 void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count),
+                 void *context)
+{
+    lane->heard = heard;
+    lane->listener = context;
+}
+
+uint32_t lane_session(const struct lane *lane)
+{
+    (void)lane;
+    return fake->session;
+}
+
+int lane_listen_wait(struct lane *lane, uint64_t deadline_ns, int wake_fd)
+{
+    struct pollfd wake = {.fd = wake_fd, .events = POLLIN};
+    const struct timespec pause = {.tv_nsec = 20000};
+
+    for (;;) {
+        bool heard = deliver_snoops(lane);
+
+        if (lane_progress(lane) || heard)
+            return 0;
+        if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
+            return -ETIMEDOUT;
+        if (ppoll(&wake, 1, &pause, NULL) > 0)
+            return -EINTR;
+    }
+}
+
+int lane_drain(struct lane *lane, uint64_t deadline_ns)
+{
+    while (lane->first) {
+        lane_progress(lane);
+        if (clock_now_ns() >= deadline_ns)
+            return -ETIMEDOUT;
+        sched_yield();
+    }
+    return 0;
+}
+
+int lane_post_together(struct lane *lane, struct op *ops, unsigned count)
+{
+    uint32_t lines = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        lines += ops[i].line_count;
+    if (lines > fake->frame_lines)
+        return -EMSGSIZE;
+    for (unsigned i = 0; i < count; i++) {
+        lane_post(lane, &ops[i]);
+        ops[i].chained = i > 0;
+    }
+    return 0;
+}
+
 void lane_post(struct lane *lane, struct op *op)
 {
     CHECK(load_relaxed(&lane->held));
@@ -281,12 +580,13 @@ unsigned lane_progress(struct lane *lane)
     while (lane->first && !fake->gone) {
         struct op *op = lane->first;
 
-        if (due(op) && clock_now_ns() < due(op))
+        if ((due(op) && clock_now_ns() < due(op)) || is_parked(op))
             break;
         lane->first = op->next;
         if (!lane->first)
             lane->last = &lane->first;
-        op->outcome = serve(op);
+        op->outcome = op->chained && lane->failed ? -ECANCELED : serve(op);
+        lane->failed = op->outcome != 0;
         op->finished = true;
         completed++;
         if (op->done)
@@ -326,11 +626,13 @@ int lane_cancel(struct lane *lane, struct op *op)
     *at = op->next;
     if (!*at)
         lane->last = at;
-    if (op->opcode != OP_MEM_WR)
-        return -ETIMEDOUT;
+    op->finished = true;
+    op->outcome = -ETIMEDOUT;
+    if (op->opcode != OP_MEM_WR && op->opcode != OP_BI_RSP)
+        return op->outcome;
     if (fetch_add_relaxed(&cancelled, 1u) % 2)
         serve(op);
-    return -CXE_EUNKNOWN;
+    return op->outcome = -CXE_EUNKNOWN;
 }
 
 int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns)

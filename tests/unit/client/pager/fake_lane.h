@@ -10,6 +10,22 @@
 #include "lane.h"
 
 #define FAKE_REGIONS 32
+#define FAKE_PAGES   (1 << 14) /* of a shared region */
+#define FAKE_SNOOPS  (1 << 15)
+
+/* What the server believes its one cache agent has of a page. */
+enum fake_holding { FAKE_NOTHING, FAKE_SHARED, FAKE_OWNED };
+
+struct fake_page {
+    uint8_t holding; /* enum fake_holding */
+    bool reserved;   /* the server has it in hand: reads of agents wait */
+};
+
+struct fake_snoop {
+    struct wire_bi_snp wire;
+    bool open, sent;
+    uint8_t state; /* enum bi_state: the answer */
+};
 
 struct fake_region {
     uint8_t *memory;
@@ -32,6 +48,20 @@ struct fake {
 
     _Atomic uint64_t reads, read_lines, writes, written_lines, clones, deletes, stats;
     _Atomic uint64_t reads_of_page[1 << 16];
+
+    /* Coherent mappings; under the lock, unless _Atomic. */
+    bool shared_region;
+    uint32_t lock;
+    uint32_t agent, agents; /* the one there is; how many there were */
+    _Atomic uint32_t lease_ms;
+    _Atomic uint32_t frame_lines; /* a write of more does not fit a frame */
+    _Atomic uint32_t session;
+    _Atomic int32_t attach_error;
+    _Atomic uint64_t attaches, shared_reads, owned_reads;
+    _Atomic uint64_t stray_writes; /* write-backs of pages that the agent does not own */
+    struct fake_page pages[FAKE_PAGES];
+    uint32_t snoop_count, first_unsent;
+    struct fake_snoop snoops[FAKE_SNOOPS];
 };
 extern struct fake *fake;
 
@@ -42,7 +72,20 @@ extern void (*fake_on_clone)(void);
 
 /* A server with one region of that many bytes, filled by fake_byte, and a client that has it open. */
 struct cxe_region *fake_start(uint64_t bytes);
+/* The same, with a region whose mappings are coherent. */
+struct cxe_region *fake_start_shared(uint64_t bytes);
 void fake_stop(struct cxe_region *region);
+
+/* The server asks for a page; returns the snoop's id. */
+uint16_t fake_snoop(const struct cxe_region *region, uint64_t page, enum bi_snp kind);
+/* ... as if it had not been heard. */
+void fake_snoop_again(uint16_t id);
+bool fake_answered(uint16_t id, enum bi_state *state_out);
+/* Between the two no agent is granted the page. */
+void fake_reserve(uint64_t page);
+void fake_unreserve(uint64_t page);
+/* The agent is no more. */
+void fake_fence(void);
 
 /* What the region holds at first. Never zero. */
 uint8_t fake_byte(uint64_t offset);

@@ -1,0 +1,434 @@
+/* test_snoop.c - a coherent mapping gives up what others want, whatever it is doing with it */
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "clock.h"
+#include "fixture.h"
+#include "pager_internal.h"
+
+#define PATIENCE_NS (60 * NS_PER_S) /* a slow machine */
+
+TestSuite(snoop, .timeout = 120);
+
+static struct cxe_region *region;
+static uint8_t *memory;
+
+static void start(uint64_t bytes, uint64_t local_bytes, struct cxe_map_options options)
+{
+    region = fake_start_shared(bytes);
+    memory = map_region(region, local_bytes, options);
+}
+
+static void stop(void)
+{
+    check_valid(memory);
+    cr_assert_eq(fake->stray_writes, 0);
+    finish(region, memory);
+}
+
+static void pause_a_moment(void)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+
+    nanosleep(&pause, NULL);
+}
+
+static enum bi_state answer_to(uint16_t id)
+{
+    uint64_t until_ns = clock_now_ns() + PATIENCE_NS;
+    enum bi_state state = BI_STATE_INVALID;
+
+    while (!fake_answered(id, &state)) {
+        cr_assert_lt(clock_now_ns(), until_ns, "snoop %u is not answered", id);
+        pause_a_moment();
+    }
+    return state;
+}
+
+static enum bi_state snoop(uint64_t page, enum bi_snp kind)
+{
+    return answer_to(fake_snoop(region, page, kind));
+}
+
+static uint8_t at_server(uint64_t offset)
+{
+    return load_relaxed(&fake_memory(region)[offset]);
+}
+
+static enum page_state state_of_page_0(void)
+{
+    return page_state(load_acquire(&pager_find(memory)->words[0]));
+}
+
+static void wait_until_fenced(uint64_t times)
+{
+    uint64_t until_ns = clock_now_ns() + PATIENCE_NS;
+
+    while (info_of(memory).fenced < times || !fake->agent) {
+        cr_assert_lt(clock_now_ns(), until_ns);
+        pause_a_moment();
+    }
+}
+
+Test(snoop, a_page_that_is_not_here_is_answered_at_once)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    cr_assert_eq(snoop(3, BI_SNP_INV), BI_STATE_INVALID);
+    cr_assert_eq(snoop(4, BI_SNP_DATA), BI_STATE_INVALID);
+    cr_assert_eq(info_of(memory).snoops, 2);
+    stop();
+}
+
+Test(snoop, a_load_asks_for_a_shared_copy_and_a_store_for_the_only_one)
+{
+    start(MIB, MIB, (struct cxe_map_options){.flags = CXE_MAP_NO_PREFETCH});
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(fake->shared_reads, 1);
+    memory[4096] = 7;
+    cr_assert_eq(fake->owned_reads, 1);
+    memory[1] = 7; /* shared so far: it is asked for again */
+    cr_assert_eq(fake->owned_reads, 2);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    memory[2] = 8; /* clean, but still ours alone */
+    cr_assert_eq(fake->owned_reads, 2);
+    cr_assert_eq(fake->shared_reads, 1);
+    stop();
+}
+
+Test(snoop, a_clean_page_goes_and_comes_back_as_it_is_then)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    fake_memory(region)[0] = 99;
+    cr_assert_eq(memory[0], 99);
+    stop();
+}
+
+Test(snoop, a_clean_page_may_stay_where_the_other_only_reads)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 5;
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    uint64_t reads = fake->shared_reads + fake->owned_reads;
+    cr_assert_eq(snoop(0, BI_SNP_DATA), BI_STATE_SHARED);
+    cr_assert_eq(memory[0], 5);
+    cr_assert_eq(fake->shared_reads + fake->owned_reads, reads);
+    memory[0] = 6; /* not ours alone any more */
+    cr_assert_eq(fake->owned_reads, 2);
+    stop();
+}
+
+Test(snoop, a_dirty_page_comes_home_first)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    memory[2000] = 42;
+    uint64_t lines = fake->written_lines;
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    cr_assert_eq(at_server(0), 41);
+    cr_assert_eq(at_server(2000), 42);
+    cr_assert_eq(fake->written_lines - lines, 2, "only the lines that changed");
+    fake_memory(region)[0] = 43;
+    cr_assert_eq(memory[0], 43);
+    cr_assert_eq(memory[2000], 42);
+    stop();
+}
+
+Test(snoop, a_dirty_page_stays_readable_where_the_other_only_reads)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    cr_assert_eq(snoop(0, BI_SNP_DATA), BI_STATE_SHARED);
+    cr_assert_eq(at_server(0), 41);
+    cr_assert_eq(memory[0], 41);
+    cr_assert_eq(fake->shared_reads, 0);
+    stop();
+}
+
+Test(snoop, lines_that_fill_more_than_a_frame_go_first)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    fake->frame_lines = 16;
+    memset(memory, 41, 4096);
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    for (unsigned i = 0; i < 4096; i += 64)
+        cr_assert_eq(at_server(i), 41);
+    stop();
+}
+
+Test(snoop, nothing_is_answered_before_the_lines_are_there)
+{
+    enum bi_state state;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    fake->write_error = -ENOSPC;
+    uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
+    for (unsigned i = 0; i < 1000; i++) {
+        cr_assert(!fake_answered(id, &state), "although the write failed");
+        pause_a_moment();
+    }
+    fake->write_error = 0;
+    cr_assert_eq(answer_to(id), BI_STATE_INVALID);
+    cr_assert_eq(at_server(0), 41);
+    stop();
+}
+
+Test(snoop, one_heard_twice_is_answered_once)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    cr_assert_eq(memory[0], fake_byte(0));
+    uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
+    answer_to(id);
+    cr_assert_eq(memory[0], fake_byte(0));
+    fake->snoops[id].open = true;
+    fake_snoop_again(id);
+    snoop(1, BI_SNP_INV); /* behind it */
+    uint64_t reads = fake->shared_reads;
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(fake->shared_reads, reads, "the page is still here");
+    fake->snoops[id].open = false;
+    stop();
+}
+
+static void *read_page_0(void *unused)
+{
+    (void)unused;
+    return (void *)(uintptr_t)load_relaxed(&memory[0]);
+}
+
+Test(snoop, what_is_being_fetched_is_fetched_again)
+{
+    pthread_t reader;
+    void *seen;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    fake_reserve(0);
+    pthread_create(&reader, NULL, read_page_0, NULL);
+    while (state_of_page_0() != PAGE_FETCHING)
+        pause_a_moment();
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID, "although the read waits for this very answer");
+    fake_memory(region)[0] = 77;
+    fake_unreserve(0);
+    pthread_join(reader, &seen);
+    cr_assert_eq((uintptr_t)seen, 77);
+    cr_assert_eq(fake->shared_reads, 2, "what came first was no longer to be trusted");
+    stop();
+}
+
+Test(snoop, a_bulk_read_leaves_out_what_was_snooped)
+{
+    start(4 * MIB, 4 * MIB, (struct cxe_map_options){0});
+    cr_assert_eq(cxe_prefetch(memory, 16 * PAGE), 0);
+    cr_assert_eq(snoop(5, BI_SNP_INV), BI_STATE_INVALID);
+    fake_memory(region)[5 * PAGE] = 77;
+    for (unsigned i = 0; i < 16; i++)
+        cr_assert_eq(memory[i * PAGE], i == 5 ? 77 : fake_byte(i * PAGE), "page %u", i);
+    stop();
+}
+
+/* ---- pages that somebody is at ---- */
+
+static void *sync_all(void *unused)
+{
+    (void)unused;
+    cr_assert_eq(cxe_sync(memory, MIB), 0, "%s", cxe_last_error());
+    return NULL;
+}
+
+Test(snoop, a_page_on_its_way_home_is_given_up_when_it_has_arrived)
+{
+    enum bi_state state;
+    pthread_t syncer;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    fake->delay_ns = 50 * NS_PER_MS;
+    pthread_create(&syncer, NULL, sync_all, NULL);
+    while (state_of_page_0() != PAGE_CLEANING)
+        pause_a_moment();
+    uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
+    memory[64] = 42; /* and it is stored to meanwhile */
+    while (!fake_answered(id, &state))
+        pause_a_moment();
+    pthread_join(syncer, NULL);
+    fake->delay_ns = 0;
+    cr_assert_eq(at_server(0), 41);
+    cr_assert_eq(at_server(64), 42);
+    cr_assert_eq(memory[64], 42);
+    stop();
+}
+
+/* ---- races ---- */
+
+#define RACERS     3
+#define RACE_PAGES 8
+
+static _Atomic bool race_over;
+
+static void *race(void *argument)
+{
+    uint64_t slot = (uintptr_t)argument, rounds = 0;
+
+    for (; !race_over; rounds++)
+        for (unsigned page = 0; page < RACE_PAGES; page++) {
+            uint64_t *counter = (uint64_t *)(memory + page * PAGE) + slot;
+
+            store_relaxed(counter, load_relaxed(counter) + 1);
+        }
+    return (void *)rounds;
+}
+
+static unsigned random_below(unsigned *state, unsigned n)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return (*state >> 8) % n;
+}
+
+/* The server takes pages to add to a counter of its own on them, which shares a line with the others'. */
+static void take_pages(unsigned rounds, unsigned *state)
+{
+    for (unsigned i = 0; i < rounds; i++) {
+        unsigned page = random_below(state, RACE_PAGES);
+
+        fake_reserve(page);
+        if (random_below(state, 4) == 0) {
+            snoop(page, BI_SNP_DATA);
+        } else {
+            snoop(page, BI_SNP_INV);
+            ((uint64_t *)(fake_memory(region) + page * PAGE))[RACERS]++;
+            ((uint64_t *)(fake_memory(region) + page * PAGE))[RACERS + 1 + page]++;
+        }
+        fake_unreserve(page);
+    }
+}
+
+static void race_with_snoops(uint64_t local_bytes, struct cxe_map_options options)
+{
+    const char *given = getenv("CXE_TEST_SEED");
+    unsigned state = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)getpid();
+    uint64_t rounds[RACERS], taken = 0, expected = 0;
+    pthread_t racers[RACERS];
+
+    fprintf(stderr, "CXE_TEST_SEED=%u\n", state);
+    start(4 * MIB, local_bytes, options);
+    for (unsigned page = 0; page < RACE_PAGES; page++)
+        memset(fake_memory(region) + page * PAGE, 0, PAGE);
+    for (uintptr_t i = 0; i < RACERS; i++)
+        pthread_create(&racers[i], NULL, race, (void *)i);
+    take_pages(1500, &state);
+    race_over = true;
+    for (unsigned i = 0; i < RACERS; i++)
+        pthread_join(racers[i], (void **)&rounds[i]);
+    cr_assert_eq(cxe_sync(memory, 4 * MIB), 0, "%s", cxe_last_error());
+    for (unsigned page = 0; page < RACE_PAGES; page++) {
+        const uint64_t *counters = (const uint64_t *)(fake_memory(region) + page * PAGE);
+
+        for (unsigned i = 0; i < RACERS; i++)
+            cr_assert_eq(counters[i], rounds[i], "page %u, thread %u: a store is lost", page, i);
+        taken += counters[RACERS];
+        expected += counters[RACERS + 1 + page];
+    }
+    cr_assert_eq(taken, expected);
+    cr_assert_gt(taken, 0);
+    stop();
+}
+
+Test(snoop, no_store_is_lost_inline)
+{
+    race_with_snoops(4 * MIB, (struct cxe_map_options){0});
+}
+
+Test(snoop, no_store_is_lost_in_thread_mode)
+{
+    race_with_snoops(4 * MIB, (struct cxe_map_options){.fault_mode = CXE_FAULT_THREAD});
+}
+
+/* ---- fencing ---- */
+
+Test(snoop, the_lease_is_renewed)
+{
+    region = fake_start_shared(MIB);
+    fake->lease_ms = 500;
+    memory = map_region(region, MIB, (struct cxe_map_options){0});
+    while (fake->attaches < 5)
+        pause_a_moment();
+    cr_assert_eq(fake->agents, info_of(memory).fenced + 1);
+    stop();
+}
+
+Test(snoop, fenced_by_the_server_it_loses_its_stores_aloud)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    cr_assert_eq(memory[4096], fake_byte(4096));
+    fake_fence();
+    fake_memory(region)[4096] = 77;
+    cr_assert(can_read(memory + 8192), "another agent is attached, and the access repeated");
+    wait_until_fenced(1);
+    cr_assert_eq(memory[4096], 77, "clean pages are fetched anew");
+    cr_assert(!can_read(memory), "lost stores are not passed over in silence");
+    cr_assert(!can_write(memory, 1));
+    cr_assert_eq(cxe_sync(memory, MIB), -EOWNERDEAD);
+    cr_assert_eq(cxe_sync(memory + 4096, MIB - 4096), 0);
+    cr_assert_eq(cxe_unmap(memory), -EOWNERDEAD);
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    stop();
+}
+
+Test(snoop, it_fences_itself_when_nobody_answers)
+{
+    region = fake_start_shared(MIB);
+    fake->lease_ms = 300;
+    memory = map_region(region, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    cr_assert_eq(memory[4096], fake_byte(4096));
+    fake->gone = true;
+    fake_memory(region)[4096] = 77;
+    while (!info_of(memory).fenced)
+        pause_a_moment();
+    fake->gone = false;
+    cr_assert_eq(memory[4096], 77);
+    cr_assert(!can_read(memory));
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);
+    stop();
+}
+
+Test(snoop, a_write_back_under_way_is_fenced_too)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    fake_fence();
+    cr_assert_eq(cxe_sync(memory, MIB), -EOWNERDEAD);
+    wait_until_fenced(1);
+    cr_assert(!can_read(memory));
+    cr_assert_eq(at_server(0), fake_byte(0), "a late write-back is refused");
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);
+    stop();
+}
+
+Test(snoop, dirty_pages_leave_a_small_cache_and_are_nobody_s_then)
+{
+    unsigned owned = 0;
+
+    start(4 * MIB, CXE_LOCAL_BYTES_MIN, (struct cxe_map_options){0});
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        memory[i * PAGE] = (uint8_t)i;
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        owned += fake->pages[i].holding == FAKE_OWNED;
+    cr_assert_leq(owned, CXE_LOCAL_BYTES_MIN / PAGE, "the server knows that they were evicted");
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        cr_assert_eq(memory[i * PAGE], (uint8_t)i);
+    stop();
+}
