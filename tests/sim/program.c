@@ -1,0 +1,534 @@
+/* program.c - see program.h
+ *
+ * Regions are small, so that threads meet. The page says what a place is: pages 0 and 1 (mod 4) hold lines
+ * that are written whole, with the same number in all their words, so that a torn one shows; page 2 words
+ * that are written, compared and swapped one by one; page 3 counters.
+ */
+#include "program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "connection.h"
+#include "oracle.h"
+
+#define REGIONS      2
+#define REGION_PAGES 8
+#define REGION_LINES (REGION_PAGES * PAGE_LINES)
+#define LINE_WORDS   (LINE_BYTES / 8)
+#define HOT_LINES    3  /* of each page: where most operations go */
+#define LINES_MAX    40 /* of one operation: several frames */
+#define DEPTH        12 /* of a queue */
+#define PLACES_MAX   (LINES_MAX * LINE_WORDS)
+
+enum role { ROLE_LINES, ROLE_WORDS, ROLE_COUNTERS };
+
+/* An operation under way. */
+struct flight {
+    bool busy;
+    enum oracle_kind kind;
+    uint64_t handle;
+    unsigned first_line, lines; /* what it covers: whole lines, */
+    int word;                   /* or a word of the first */
+    uint64_t first_number;      /* of as many as there are places */
+    unsigned places;
+    uint64_t expected, old;
+    uint64_t words[LINES_MAX][LINE_WORDS];
+};
+
+struct thread {
+    struct client *client;
+    unsigned index;
+    struct dice dice;
+    uint64_t until_ns;
+    struct cxe_region *region;
+    unsigned region_number;
+    struct cxe_queue *queue;            /* NULL: blocking calls */
+    struct flight flights[DEPTH];       /* [0] for blocking calls */
+    uint64_t last_seen[4 * LINE_WORDS]; /* of words, for CAS: by place, roughly */
+    bool lost;                          /* the region is gone */
+};
+
+static enum role role_of(unsigned line)
+{
+    static const enum role roles[] = {ROLE_LINES, ROLE_LINES, ROLE_WORDS, ROLE_COUNTERS};
+
+    return roles[line / PAGE_LINES % 4];
+}
+
+/* ---- places and values ---- */
+
+static uint32_t place_of(unsigned line, unsigned word)
+{
+    return role_of(line) == ROLE_LINES ? line * LINE_WORDS : line * LINE_WORDS + word;
+}
+
+static unsigned places_of_line(unsigned line)
+{
+    return role_of(line) == ROLE_LINES ? 1 : LINE_WORDS;
+}
+
+static void write_line(uint64_t *words, unsigned line, uint64_t number)
+{
+    for (unsigned i = 0; i < LINE_WORDS; i++)
+        words[i] = role_of(line) == ROLE_LINES ? number << 3 | i : number + i;
+}
+
+/* The number that all words of the line agree on. */
+static uint64_t read_line(const struct flight *flight, unsigned line)
+{
+    const uint64_t *words = flight->words[line - flight->first_line];
+    uint64_t number = words[0] >> 3;
+
+    for (unsigned i = 0; i < LINE_WORDS; i++)
+        if (words[i] != (number == 0 ? 0 : number << 3 | i))
+            sim_fail("torn line %u of region %llx: word 0 is %llx, word %u is %llx", line,
+                     (unsigned long long)flight->handle, (unsigned long long)words[0], i,
+                     (unsigned long long)words[i]);
+    return number;
+}
+
+/* ---- the oracle's part ---- */
+
+static void begin_place(struct thread *thread, struct flight *flight, uint32_t place)
+{
+    uint64_t number =
+        oracle_begin(thread->client->number, flight->handle, place, flight->kind, flight->expected);
+
+    if (flight->places++ == 0)
+        flight->first_number = number;
+}
+
+static void begin(struct thread *thread, struct flight *flight)
+{
+    flight->busy = true;
+    flight->places = 0;
+    flight->handle = thread->region->handle;
+    if (flight->word >= 0) {
+        begin_place(thread, flight, place_of(flight->first_line, (unsigned)flight->word));
+        return;
+    }
+    for (unsigned line = flight->first_line; line < flight->first_line + flight->lines; line++)
+        for (unsigned word = 0; word < places_of_line(line); word++)
+            begin_place(thread, flight, place_of(line, word));
+}
+
+static void end_lines(struct flight *flight, enum oracle_outcome outcome)
+{
+    uint64_t number = flight->first_number;
+    bool sees = flight->kind == ORACLE_READ && outcome == ORACLE_DONE;
+
+    for (unsigned line = flight->first_line; line < flight->first_line + flight->lines; line++) {
+        const uint64_t *words = flight->words[line - flight->first_line];
+
+        if (role_of(line) == ROLE_LINES) {
+            oracle_end(number++, outcome, sees ? read_line(flight, line) : 0);
+            continue;
+        }
+        for (unsigned word = 0; word < LINE_WORDS; word++)
+            oracle_end(number++, outcome, sees ? words[word] : 0);
+    }
+}
+
+static enum oracle_outcome outcome_of(int result)
+{
+    if (result == -CXE_EUNKNOWN)
+        return ORACLE_UNKNOWN;
+    return result == 0 ? ORACLE_DONE : ORACLE_NOT_DONE;
+}
+
+static uint64_t *last_seen(struct thread *thread, const struct flight *flight)
+{
+    return &thread->last_seen[(flight->first_line % 4) * LINE_WORDS + (unsigned)flight->word];
+}
+
+static void end(struct thread *thread, struct flight *flight, int result)
+{
+    sim_mix(flight->first_number ^ (uint64_t)(int64_t)result << 40 ^ flight->old);
+    flight->busy = false;
+    thread->client->operations++;
+    if (result)
+        sim_note("operation %llu ends: %s", (unsigned long long)flight->first_number, strerror(-result));
+    if (result == -ESTALE)
+        thread->lost = true;
+    if (flight->word < 0) {
+        end_lines(flight, outcome_of(result));
+        return;
+    }
+    if (result == 0 && flight->kind != ORACLE_WRITE)
+        *last_seen(thread, flight) = flight->old;
+    oracle_end(flight->first_number, outcome_of(result), flight->old);
+}
+
+/* ---- operations ---- */
+
+static unsigned draw_line(struct thread *thread, enum role role)
+{
+    static const unsigned pages[][2] = {
+        [ROLE_LINES] = {0, 1}, [ROLE_WORDS] = {2, 2}, [ROLE_COUNTERS] = {3, 3}};
+    unsigned page = pages[role][dice_below(&thread->dice, 2)] + 4 * (unsigned)dice_below(&thread->dice, 2);
+    unsigned lines = dice_chance(&thread->dice, 900000) ? HOT_LINES : PAGE_LINES;
+
+    return page * PAGE_LINES + (unsigned)dice_below(&thread->dice, lines);
+}
+
+static enum role draw_role(struct thread *thread)
+{
+    return (enum role)dice_below(&thread->dice, 3);
+}
+
+/* How many lines from `line` on, all of its page's role, are read or written. */
+static unsigned draw_lines(struct thread *thread, unsigned line)
+{
+    unsigned page_end = (line / PAGE_LINES + 1) * PAGE_LINES, count;
+
+    if (dice_chance(&thread->dice, 700000))
+        return 1;
+    count = (unsigned)dice_between(&thread->dice, 1, role_of(line) == ROLE_LINES ? LINES_MAX : 4);
+    return line + count <= page_end ? count : page_end - line;
+}
+
+static uint64_t offset_of(const struct flight *flight)
+{
+    return (uint64_t)flight->first_line * LINE_BYTES + (flight->word > 0 ? (uint64_t)flight->word * 8 : 0);
+}
+
+static int run_read(struct thread *thread, struct flight *flight)
+{
+    size_t bytes = (size_t)flight->lines * LINE_BYTES;
+
+    if (thread->queue)
+        return cxe_queue_read(thread->queue, thread->region, offset_of(flight), flight->words, bytes, flight);
+    return cxe_read(thread->region, offset_of(flight), flight->words, bytes);
+}
+
+static int run_write(struct thread *thread, struct flight *flight)
+{
+    size_t bytes = (size_t)flight->lines * LINE_BYTES;
+    uint64_t number = flight->first_number;
+
+    for (unsigned i = 0; i < flight->lines; i++) {
+        write_line(flight->words[i], flight->first_line + i, number);
+        number += places_of_line(flight->first_line + i);
+    }
+    if (thread->queue)
+        return cxe_queue_write(thread->queue, thread->region, offset_of(flight), flight->words, bytes,
+                               flight);
+    return cxe_write(thread->region, offset_of(flight), flight->words, bytes);
+}
+
+static int run_write_word(struct thread *thread, struct flight *flight)
+{
+    uint64_t offset = (uint64_t)flight->first_line * LINE_BYTES, mask = 0xffull << 8 * flight->word;
+
+    memset(flight->words[0], 0xa5, LINE_BYTES); /* must not arrive */
+    flight->words[0][flight->word] = flight->first_number;
+    if (thread->queue)
+        return cxe_queue_write_masked(thread->queue, thread->region, offset, flight->words[0], mask, flight);
+    return cxe_write_masked(thread->region, offset, flight->words[0], mask);
+}
+
+static int run_cas(struct thread *thread, struct flight *flight)
+{
+    uint64_t *number = &flight->first_number;
+
+    if (thread->queue)
+        return cxe_queue_cas(thread->queue, thread->region, offset_of(flight), 8, &flight->expected, number,
+                             &flight->old, flight);
+    return cxe_cas(thread->region, offset_of(flight), 8, &flight->expected, number, &flight->old);
+}
+
+static int run_fetch(struct thread *thread, struct flight *flight, enum cxe_atomic atomic, uint64_t operand)
+{
+    if (thread->queue)
+        return cxe_queue_fetch(thread->queue, thread->region, atomic, offset_of(flight), 8, &operand,
+                               &flight->old, flight);
+    return cxe_fetch(thread->region, atomic, offset_of(flight), 8, &operand, &flight->old);
+}
+
+static int run(struct thread *thread, struct flight *flight)
+{
+    switch (flight->kind) {
+    case ORACLE_READ:
+        return run_read(thread, flight);
+    case ORACLE_WRITE:
+        return flight->word < 0 ? run_write(thread, flight) : run_write_word(thread, flight);
+    case ORACLE_CAS:
+        return run_cas(thread, flight);
+    case ORACLE_SWAP:
+        return run_fetch(thread, flight, CXE_SWAP, flight->first_number);
+    case ORACLE_ADD:
+        return run_fetch(thread, flight, CXE_FETCH_ADD, 1);
+    }
+    return -EINVAL;
+}
+
+/* What it will be. */
+static void draw(struct thread *thread, struct flight *flight)
+{
+    static const enum oracle_kind word_kinds[] = {ORACLE_READ, ORACLE_WRITE, ORACLE_SWAP, ORACLE_CAS,
+                                                  ORACLE_CAS};
+    enum role role = draw_role(thread);
+
+    *flight = (struct flight){.first_line = draw_line(thread, role), .word = -1};
+    if (role == ROLE_WORDS)
+        flight->kind = word_kinds[dice_below(&thread->dice, 5)];
+    else if (dice_chance(&thread->dice, 500000))
+        flight->kind = ORACLE_READ;
+    else
+        flight->kind = role == ROLE_LINES ? ORACLE_WRITE : ORACLE_ADD;
+    if (flight->kind == ORACLE_READ || (flight->kind == ORACLE_WRITE && dice_chance(&thread->dice, 800000)) ||
+        role == ROLE_LINES) {
+        flight->lines = draw_lines(thread, flight->first_line);
+        return;
+    }
+    flight->lines = 1;
+    flight->word = (int)dice_below(&thread->dice, dice_chance(&thread->dice, 800000) ? 2 : LINE_WORDS);
+    if (flight->kind == ORACLE_CAS)
+        flight->expected = *last_seen(thread, flight);
+}
+
+/* ---- blocking, and in flight ---- */
+
+static void take_completions(struct thread *thread, const struct cxe_completion *completions, int count)
+{
+    for (int i = 0; i < count; i++)
+        end(thread, completions[i].context, completions[i].result);
+}
+
+static void drain_queue(struct thread *thread)
+{
+    struct cxe_completion completions[DEPTH];
+    int count;
+
+    do {
+        count = cxe_queue_wait(thread->queue, completions, DEPTH, UINT64_MAX);
+        take_completions(thread, completions, count);
+    } while (count > 0);
+}
+
+static struct flight *free_flight(struct thread *thread)
+{
+    for (unsigned i = 0; i < DEPTH; i++)
+        if (!thread->flights[i].busy)
+            return &thread->flights[i];
+    return NULL;
+}
+
+static void start_queued(struct thread *thread)
+{
+    struct cxe_completion completions[DEPTH];
+    struct flight *flight;
+    int result;
+
+    while (!(flight = free_flight(thread)))
+        take_completions(thread, completions, cxe_queue_wait(thread->queue, completions, DEPTH, UINT64_MAX));
+    draw(thread, flight);
+    begin(thread, flight);
+    result = run(thread, flight);
+    if (result)
+        end(thread, flight, result); /* not even begun */
+    if (result == -EAGAIN)
+        drain_queue(thread); /* fences fill it, too */
+    if (dice_chance(&thread->dice, 200000))
+        cxe_queue_flush(thread->queue);
+    else if (dice_chance(&thread->dice, 30000))
+        cxe_queue_fence(thread->queue);
+}
+
+static void run_blocking(struct thread *thread)
+{
+    struct flight *flight = &thread->flights[0];
+
+    draw(thread, flight);
+    begin(thread, flight);
+    end(thread, flight, run(thread, flight));
+}
+
+/* ---- regions ---- */
+
+static int find_region(struct thread *thread)
+{
+    char name[16];
+    int error;
+
+    snprintf(name, sizeof(name), "region%u", thread->region_number);
+    error = cxe_region_open(thread->client->connection, name, &thread->region);
+    if (error == -ENOENT)
+        error = cxe_region_create(thread->client->connection, name, REGION_PAGES * PAGE_BYTES, 0,
+                                  &thread->region);
+    return error;
+}
+
+static void leave_region(struct thread *thread)
+{
+    if (thread->queue)
+        drain_queue(thread);
+    if (thread->region)
+        CHECK(cxe_region_close(thread->region) == 0);
+    thread->region = NULL;
+    thread->lost = false;
+}
+
+static void delete_region(struct thread *thread)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "region%u", thread->region_number);
+    sim_note("%s deletes %s", thread->client->host.node.name, name);
+    cxe_region_delete(thread->client->connection, name);
+}
+
+/* ---- the life of a thread ---- */
+
+static bool time_is_up(const struct thread *thread)
+{
+    return sim_now_ns() >= thread->until_ns;
+}
+
+static void pause(struct thread *thread)
+{
+    if (thread->queue && dice_chance(&thread->dice, 500000))
+        drain_queue(thread);
+    sim_sleep(dice_below(&thread->dice, thread->client->pause_ns));
+}
+
+static void burst(struct thread *thread)
+{
+    unsigned operations = (unsigned)dice_between(&thread->dice, 1, 20);
+
+    while (operations-- > 0 && !thread->lost && !time_is_up(thread)) {
+        if (thread->queue)
+            start_queued(thread);
+        else
+            run_blocking(thread);
+    }
+}
+
+static void work(struct thread *thread)
+{
+    while (!time_is_up(thread)) {
+        if (!thread->region && find_region(thread) != 0) {
+            sim_sleep(dice_between(&thread->dice, NS_PER_MS, 50 * NS_PER_MS));
+            continue;
+        }
+        burst(thread);
+        if (thread->lost)
+            leave_region(thread);
+        else if (dice_chance(&thread->dice, 4000))
+            delete_region(thread);
+        pause(thread);
+    }
+}
+
+static void *thread_main(void *context)
+{
+    struct thread *thread = context;
+
+    if (dice_chance(&thread->dice, 400000) &&
+        cxe_queue_open(thread->client->connection, DEPTH, &thread->queue) != 0)
+        thread->queue = NULL;
+    work(thread);
+    leave_region(thread);
+    if (thread->queue)
+        cxe_queue_close(thread->queue);
+    return NULL;
+}
+
+/* ---- the life of a client ---- */
+
+#define THREADS_MAX 4
+
+static void run_threads(struct client *client)
+{
+    struct thread *threads = calloc(THREADS_MAX, sizeof(*threads));
+    struct sim_thread *handles[THREADS_MAX];
+    uint64_t until_ns = sim_now_ns() + dice_between(&client->dice, NS_PER_S, 20 * NS_PER_S);
+
+    CHECK(threads && client->threads <= THREADS_MAX);
+    for (unsigned i = 0; i < client->threads; i++) {
+        threads[i].client = client;
+        threads[i].index = i;
+        threads[i].dice = dice_of(dice_draw(&client->dice), "thread");
+        threads[i].until_ns = until_ns < client->until_ns ? until_ns : client->until_ns;
+        threads[i].region_number = (unsigned)dice_below(&client->dice, REGIONS);
+        handles[i] = sim_spawn(&client->host.node, client->host.node.name, thread_main, &threads[i]);
+    }
+    for (unsigned i = 0; i < client->threads; i++)
+        sim_join(handles[i]);
+    free(threads);
+}
+
+static void *client_main(void *context)
+{
+    struct client *client = context;
+
+    while (sim_now_ns() < client->until_ns) {
+        struct cxe_connection *connection;
+
+        if (server_connect(client->server, client->timeout_ns, 2 + (unsigned)dice_below(&client->dice, 3),
+                           &connection) != 0) {
+            sim_sleep(dice_between(&client->dice, NS_PER_MS, 100 * NS_PER_MS));
+            continue;
+        }
+        client->connection = connection;
+        client->reconnects++;
+        run_threads(client);
+        client->connection = NULL;
+        CHECK(cxe_disconnect(connection) == 0);
+    }
+    return NULL;
+}
+
+void client_start(struct client *client)
+{
+    client->main = sim_spawn(&client->host.node, client->host.node.name, client_main, client);
+}
+
+void client_kill(struct client *client)
+{
+    client->connection = NULL;
+    sim_kill_node(&client->host.node);
+    net_kill_host(&client->host);
+    sim_note("%s killed", client->host.node.name);
+}
+
+/* ---- the last look ---- */
+
+static void *read_all(void *context)
+{
+    struct thread thread = {.client = context};
+    struct client *client = context;
+    struct cxe_connection *connection;
+    int error = server_connect(client->server, 20 * NS_PER_S, 2, &connection);
+
+    if (error)
+        sim_fail("nobody can connect any more: %s", cxe_last_error());
+    client->connection = connection;
+    for (thread.region_number = 0; thread.region_number < REGIONS; thread.region_number++) {
+        error = find_region(&thread);
+        if (error)
+            sim_fail("no region %u: %s", thread.region_number, cxe_last_error());
+        for (unsigned line = 0; line < REGION_LINES; line++) {
+            struct flight *flight = &thread.flights[0];
+
+            *flight = (struct flight){.kind = ORACLE_READ, .first_line = line, .lines = 1, .word = -1};
+            begin(&thread, flight);
+            error = run(&thread, flight);
+            if (error)
+                sim_fail("line %u cannot be read: %s", line, cxe_last_error());
+            end(&thread, flight, 0);
+        }
+        leave_region(&thread);
+    }
+    client->connection = NULL;
+    CHECK(cxe_disconnect(connection) == 0);
+    return NULL;
+}
+
+void client_read_all(struct client *client)
+{
+    sim_join(sim_spawn(&client->host.node, client->host.node.name, read_all, client));
+}
