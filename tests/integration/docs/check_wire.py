@@ -1,76 +1,13 @@
 #!/usr/bin/python3
 """check_wire.py - docs/WIRE.md and the code give every message the same number and every field the same place
 
-wire_tables.c prints the tables as the compiler sees them. In the document each follows a line
-<!-- checked: NAME -->; further columns on the right are for people.
+wire_tables.c prints the tables as the compiler sees them.
 """
 import pathlib
-import re
-import subprocess
 import sys
-import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-DOCUMENT = ROOT / "docs" / "WIRE.md"
-MARK = re.compile(r"^<!-- checked: (.*) -->$")
+import tables
 
+SOURCE = pathlib.Path(__file__).with_name("wire_tables.c")
 
-def cells(line):
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
-
-
-def tables_of_code():
-    layers = [f"-I{ROOT}/proto/{layer}" for layer in ("base", "wire", "secure")]
-    with tempfile.TemporaryDirectory() as folder:
-        program = f"{folder}/wire_tables"
-        source = pathlib.Path(__file__).with_name("wire_tables.c")
-        subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", *layers, "-o", program, source], check=True)
-        output = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    tables = {}
-    for line in output.splitlines():
-        if line.startswith("@ "):
-            rows = tables.setdefault(line[2:], [])
-        else:
-            rows.append(cells(line))
-    return tables
-
-
-def tables_of_document():
-    tables, rows = {}, None
-    for line in DOCUMENT.read_text().splitlines():
-        mark = MARK.match(line)
-        if mark:
-            rows = tables.setdefault(mark[1], [])
-        elif line.startswith("|") and rows is not None:
-            if not set(line) <= set("|-: "):
-                rows.append(cells(line))
-        elif rows:
-            rows = None
-    return tables
-
-
-def differences(code, document):
-    for name in sorted(code.keys() | document.keys()):
-        ours, theirs = code.get(name), document.get(name)
-        if ours is None or theirs is None:
-            yield f"table '{name}' is only in the {'code' if theirs is None else 'document'}"
-            continue
-        width = len(ours[0])
-        theirs = [row[:width] for row in theirs]
-        yield from (f"{name}: the document lacks {' | '.join(row)}" for row in ours if row not in theirs)
-        yield from (f"{name}: the code lacks {' | '.join(row)}" for row in theirs if row not in ours)
-        if sorted(ours) == sorted(theirs) and ours != theirs:
-            yield f"{name}: the rows stand in another order"
-
-
-def main():
-    code, document = tables_of_code(), tables_of_document()
-    found = list(differences(code, document))
-    for difference in found:
-        print(difference)
-    rows = sum(len(table) - 1 for table in code.values())
-    print(f"{len(code)} tables, {rows} rows, {len(found)} differences")
-    return 1 if found else 0
-
-
-sys.exit(main())
+sys.exit(tables.compare("WIRE.md", [SOURCE], ["proto/base", "proto/wire", "proto/secure"]))
