@@ -6,10 +6,11 @@
 
 #include "units.h"
 
-enum { KEY_EPHEMERAL = CLI_KEY_OWN };
+enum { KEY_EPHEMERAL = CLI_KEY_OWN, KEY_SHARED };
 
 static const struct argp_option flag_options[] = {
     {"ephemeral", KEY_EPHEMERAL, NULL, 0, "Delete it when nobody has used it for a minute", 0},
+    {"shared", KEY_SHARED, NULL, 0, "Keep mappings of it coherent: several clients may map and store", 0},
     {0},
 };
 
@@ -18,10 +19,16 @@ static error_t take_flag(int key, const char *value, void *into)
     uint32_t *flags = into;
 
     (void)value;
-    if (key != KEY_EPHEMERAL)
+    switch (key) {
+    case KEY_EPHEMERAL:
+        *flags |= CXE_REGION_EPHEMERAL;
+        return 0;
+    case KEY_SHARED:
+        *flags |= CXE_REGION_SHARED;
+        return 0;
+    default: /* argp's own keys */
         return ARGP_ERR_UNKNOWN;
-    *flags |= CXE_REGION_EPHEMERAL;
-    return 0;
+    }
 }
 
 static uint64_t page_multiple(const char *name, const char *text)
@@ -49,21 +56,21 @@ static const char *region_name(const char *name, const char *text)
 
 static json_t *info_json(const struct cxe_region_info *info)
 {
-    return json_pack("{s:s, s:o, s:o, s:o, s:i, s:b, s:b}", "name", info->name, "handle",
-                     cli_json_u64(info->handle), "bytes", cli_json_u64(info->bytes), "resident_bytes",
-                     cli_json_u64(info->resident_bytes), "tenant", (int)info->tenant, "sealed",
-                     (info->flags & CXE_REGION_SEALED) != 0, "ephemeral",
-                     (info->flags & CXE_REGION_EPHEMERAL) != 0);
+    return json_pack(
+        "{s:s, s:o, s:o, s:o, s:i, s:b, s:b, s:b}", "name", info->name, "handle", cli_json_u64(info->handle),
+        "bytes", cli_json_u64(info->bytes), "resident_bytes", cli_json_u64(info->resident_bytes), "tenant",
+        (int)info->tenant, "sealed", (info->flags & CXE_REGION_SEALED) != 0, "ephemeral",
+        (info->flags & CXE_REGION_EPHEMERAL) != 0, "shared", (info->flags & CXE_REGION_SHARED) != 0);
 }
 
 static void print_info(const struct cxe_region_info *info)
 {
     char size[32], resident[32];
 
-    printf("%-32s %12s %12s  %s%s\n", info->name[0] ? info->name : "(unnamed)",
+    printf("%-32s %12s %12s  %s%s%s\n", info->name[0] ? info->name : "(unnamed)",
            units_format_bytes(info->bytes, size, sizeof(size)),
            units_format_bytes(info->resident_bytes, resident, sizeof(resident)),
-           info->flags & CXE_REGION_SEALED ? "sealed " : "",
+           info->flags & CXE_REGION_SEALED ? "sealed " : "", info->flags & CXE_REGION_SHARED ? "shared " : "",
            info->flags & CXE_REGION_EPHEMERAL ? "ephemeral" : "");
 }
 
