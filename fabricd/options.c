@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include <argp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,7 @@ void options_parse(int count, char **arguments, struct options *options_out)
                             "Serve this machine's memory over Ethernet, by the line.\v"
                             "Options stand above the file, and the file above the defaults in parentheses. "
                             "Without tenants and a key the daemon listens on loopback only."};
+    int error;
 
     for (size_t i = 0; i < KEYED_COUNT; i++)
         table[i + 2] = (struct argp_option){.name = keyed[i].option + strlen("--"),
@@ -83,5 +85,10 @@ void options_parse(int count, char **arguments, struct options *options_out)
                                             .doc = keyed[i].help};
     memset(options_out, 0, sizeof(*options_out));
     argp_err_exit_status = OPTIONS_EXIT_USAGE;
-    argp_parse(&argp, count, arguments, ARGP_IN_ORDER, NULL, options_out);
+    error = argp_parse(&argp, count, arguments, ARGP_IN_ORDER, NULL, options_out);
+    if (error) { /* no memory: nothing of the command line was read, and the defaults are not what was asked
+                    for */
+        fprintf(stderr, "fabricd: error: cannot read the command line: %s\n", strerror(error));
+        exit(EXIT_FAILURE);
+    }
 }

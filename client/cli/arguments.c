@@ -192,7 +192,8 @@ int cli_dispatch(const struct cli_command *commands, const char *doc, int argc, 
 
     argp_err_exit_status = CLI_USAGE;
     argv[0] = program;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &dispatch);
+    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &dispatch) != 0)
+        cli_usage("no memory to read the command line");
     command = find_command(commands, argv[dispatch.name_at]);
     used = strlen(program);
     snprintf(program + used, sizeof(program) - used, " %s", command->name);
@@ -257,7 +258,8 @@ int cli_parse(const struct cli_syntax *syntax, int argc, char **argv, void *into
     struct parse parse = {.syntax = syntax, .into = into};
     int count;
 
-    argp_parse(&argp, argc, argv, syntax->rest ? ARGP_IN_ORDER : 0, NULL, &parse);
+    if (argp_parse(&argp, argc, argv, syntax->rest ? ARGP_IN_ORDER : 0, NULL, &parse) != 0)
+        cli_usage("no memory to read the command line");
     if (parse.first == 0)
         parse.first = argc;
     count = argc - parse.first;
