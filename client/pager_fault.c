@@ -19,7 +19,7 @@ uint64_t pager_deadline_ns(const struct pager *pager, uint64_t now_ns)
     case CXE_GONE_DEADLINE:
         return now_ns + pager->gone_deadline_ns < now_ns ? UINT64_MAX : now_ns + pager->gone_deadline_ns;
     case CXE_GONE_FAIL_FAST:
-        return now_ns + FAIL_FAST_NS;
+        return now_ns + FAIL_FAST_NS + (pager->snooper ? lease_grace_ns(pager) : 0);
     }
     return UINT64_MAX;
 }

@@ -339,6 +339,8 @@ uint32_t lease_agent(const struct pager *pager);
 int lease_agent_wait(struct pager *pager, uint64_t deadline_ns, uint32_t *agent_out);
 /* Why there is none. */
 int lease_error(const struct pager *pager);
+/* The server may have to wait so long for another client before it can answer. */
+uint64_t lease_grace_ns(const struct pager *pager);
 /* The server says that the agent is no more. */
 void lease_lost(struct pager *pager, uint32_t agent);
 /* The page was fetched (FETCHING) for this agent: makes it BUSY, to be installed. False: what came is no

@@ -29,6 +29,11 @@ int lease_error(const struct pager *pager)
     return error ? error : -EOWNERDEAD;
 }
 
+uint64_t lease_grace_ns(const struct pager *pager)
+{
+    return 2 * load_relaxed(&pager->snooper->lease_ns);
+}
+
 int lease_agent_wait(struct pager *pager, uint64_t deadline_ns, uint32_t *agent_out)
 {
     unsigned tries = 0;
@@ -201,7 +206,7 @@ static void granted(struct pager *pager)
 
     if (snooper->asked_for != snooper->attached)
         return; /* fenced meanwhile */
-    snooper->lease_ns = lease_ns;
+    store_relaxed(&snooper->lease_ns, lease_ns);
     snooper->renew_ns = snooper->asked_ns + lease_ns / 5;
     store_relaxed(&snooper->valid_until_ns, snooper->asked_ns + lease_ns - lease_ns / 8);
     if (snooper->attached)

@@ -12,7 +12,9 @@
  * for nothing that could wait for us: a moment later
  *
  * A page that has just come for an access is left alone for HOLD_NS, so that the access gets its turn: else
- * two clients could pass a page to and fro without either of them ever using it.
+ * two clients could pass a page to and fro without either of them ever using it. Where it came for a store,
+ * and goes without one, the time was too short (a busy machine, a thread to be woken): it doubles, to
+ * HOLD_MAX_NS at most, until a store is seen.
  */
 #include "pager_snoop.h"
 
@@ -25,6 +27,7 @@
 #include "error.h"
 
 #define HOLD_NS     (20 * NS_PER_US)
+#define HOLD_MAX_NS NS_PER_MS
 #define PATIENCE_NS (30 * NS_PER_US) /* the answer to a fetch may be just behind the snoop for it */
 #define POLL_NS     (20 * NS_PER_US)
 #define CLOSE_NS    NS_PER_S
@@ -116,12 +119,25 @@ void snoop_note_grant(struct pager *pager, uint32_t page)
 static bool is_held(struct pager *pager, struct snoop *snoop, uint64_t now_ns)
 {
     uint64_t grant = load_relaxed(&pager->snooper->grants[snoop->page % GRANTS]);
-    uint32_t age_us = (uint32_t)(now_ns / NS_PER_US) - (uint32_t)grant;
+    uint64_t age_ns = ((uint32_t)(now_ns / NS_PER_US) - (uint32_t)grant) * NS_PER_US;
+    uint64_t hold_ns = HOLD_NS << pager->snooper->wasted[snoop->page % GRANTS];
 
-    if (grant >> 32 != snoop->page || age_us * NS_PER_US >= HOLD_NS)
+    if (hold_ns > HOLD_MAX_NS)
+        hold_ns = HOLD_MAX_NS;
+    if (grant >> 32 != snoop->page || age_ns >= hold_ns)
         return false;
-    snoop->due_ns = now_ns + HOLD_NS - age_us * NS_PER_US;
+    snoop->due_ns = now_ns + hold_ns - age_ns;
     return true;
+}
+
+static void note_use(struct pager *pager, uint32_t page, bool stored)
+{
+    uint8_t *wasted = &pager->snooper->wasted[page % GRANTS];
+
+    if (stored)
+        *wasted = 0;
+    else if (HOLD_NS << *wasted < HOLD_MAX_NS)
+        ++*wasted;
 }
 
 /* ---- one snoop ---- */
@@ -187,6 +203,7 @@ static enum step give_dirty(struct pager *pager, struct snoop *snoop, struct ans
     uffd_protect(pager, snoop->page, 1, true);
     page_copy(answer->copy, page_address(pager, snoop->page));
     answer->changed = print_changed(pager, page_extra(word), answer->copy);
+    note_use(pager, snoop->page, answer->changed);
     if (!keep)
         uffd_drop(pager, &snoop->page, 1);
     answer->in_hand = true;

@@ -47,8 +47,9 @@ struct answer {
 
 struct snooper {
     /* Anybody's to read. */
-    uint32_t agent;          /* its name, 0: none. The thread sets it, anybody clears it */
-    int32_t error;           /* why there will never be another; 0 */
+    uint32_t agent; /* its name, 0: none. The thread sets it, anybody clears it */
+    int32_t error;  /* why there will never be another; 0 */
+    uint64_t lease_ns;
     uint64_t valid_until_ns; /* by our own clock, ahead of the server's */
     uint64_t grants[GRANTS]; /* page << 32 | when, in microseconds modulo 2^32; relaxed */
     int wake_fd;
@@ -59,10 +60,9 @@ struct snooper {
     struct lane *lane;
     pthread_t thread;
     bool running;
-    uint32_t attached; /* what `agent` was when the thread last set it; 0 from the fence on */
-    uint32_t old;      /* fenced by ourselves: the server is to be told */
-    uint32_t session;  /* the lane's when the agent was last bound to it */
-    uint64_t lease_ns;
+    uint32_t attached;  /* what `agent` was when the thread last set it; 0 from the fence on */
+    uint32_t old;       /* fenced by ourselves: the server is to be told */
+    uint32_t session;   /* the lane's when the agent was last bound to it */
     uint64_t renew_ns;  /* when to ask for the lease again */
     bool asking;        /* `ask` is in flight, and `leave` if it was needed */
     uint32_t asked_for; /* 0: for a new agent */
@@ -70,7 +70,8 @@ struct snooper {
     struct op leave, ask;
     struct wire_agent_info info;
 
-    uint32_t in_hand; /* answers that hold a page */
+    uint32_t in_hand;       /* answers that hold a page */
+    uint8_t wasted[GRANTS]; /* how often a page was granted for a store and went before one came; by page */
     unsigned answer_count;
     unsigned snoop_count;
     struct snoop snoops[SNOOPS_MAX];

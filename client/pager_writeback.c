@@ -390,20 +390,28 @@ static int flush(struct pager *pager, uint32_t *pages, uint32_t n)
     return 0;
 }
 
-static bool is_lost(uint64_t word)
+/* Has a fence taken stores of the range away? */
+static bool any_lost(struct pager *pager, uint32_t first, uint32_t n)
 {
-    return page_state(word) == PAGE_POISONED && (word & PAGE_LOST);
+    for (uint32_t page = first; page < first + n; page++) {
+        unsigned tries = 0;
+        uint64_t word;
+
+        while (page_state(word = load_acquire(&pager->words[page])) == PAGE_DROPPING)
+            pager_backoff(&tries); /* to be lost, maybe */
+        if (page_state(word) == PAGE_POISONED && (word & PAGE_LOST))
+            return true;
+    }
+    return false;
 }
 
 int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
 {
     uint32_t pages[BATCH_PAGES], have = 0;
-    bool lost = false;
 
     for (uint32_t page = first; page < first + n; page++) {
         uint64_t word = load_acquire(&pager->words[page]);
 
-        lost |= is_lost(word);
         if (page_state(word) == PAGE_DIRTY || page_state(word) == PAGE_BUSY || (word & PAGE_SENDING))
             pages[have++] = page;
         if (have < BATCH_PAGES)
@@ -414,5 +422,5 @@ int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
         have = 0;
     }
     int rc = flush(pager, pages, have);
-    return rc == 0 && lost ? -EOWNERDEAD : rc;
+    return rc == 0 && pager->snooper && any_lost(pager, first, n) ? -EOWNERDEAD : rc;
 }

@@ -12,6 +12,7 @@
 #include "atomic.h"
 #include "check.h"
 #include "clock.h"
+#include "fake_agent.h"
 
 struct lane {
     uint32_t held;
@@ -61,178 +62,6 @@ static struct fake_region *region_of(uint64_t handle)
     return &fake->regions[handle - 1];
 }
 
-/* ---- the server's side of a coherent mapping ---- */
-
-static void lock(void)
-{
-    uint32_t free = 0;
-
-    while (!cas_acquire(&fake->lock, &free, 1u)) {
-        free = 0;
-        sched_yield();
-    }
-}
-
-static void unlock(void)
-{
-    store_release(&fake->lock, 0u);
-}
-
-static struct fake_page *page_at(uint64_t offset)
-{
-    CHECK(offset / PAGE_BYTES < FAKE_PAGES);
-    return &fake->pages[offset / PAGE_BYTES];
-}
-
-/* A read of a page that the server has in hand waits for it. */
-static bool is_parked(const struct op *op)
-{
-    bool parked = false;
-
-    if (op->opcode != OP_MEM_RD_SHARED && op->opcode != OP_MEM_RD_ANY)
-        return false;
-    lock();
-    for (uint64_t at = 0; at < op->line_count * (uint64_t)LINE_BYTES; at += PAGE_BYTES)
-        parked |= page_at(op->offset + at)->reserved;
-    unlock();
-    return parked;
-}
-
-static void grant(const struct op *op)
-{
-    enum fake_holding holding = op->opcode == OP_MEM_RD_ANY ? FAKE_OWNED : FAKE_SHARED;
-
-    for (uint64_t at = 0; at < op->line_count * (uint64_t)LINE_BYTES; at += PAGE_BYTES)
-        if (page_at(op->offset + at)->holding < holding)
-            page_at(op->offset + at)->holding = holding;
-    if (op->opcode == OP_MEM_RD_ANY)
-        fake->owned_reads++;
-    else
-        fake->shared_reads++;
-}
-
-static int answer_snoop(const struct op *op)
-{
-    const struct wire_bi_rsp *response = op->operand;
-    uint32_t id = le16_get(response->id);
-
-    if (id >= FAKE_SNOOPS || !fake->snoops[id].open)
-        return 0; /* answered before */
-    page_at(op->offset)->holding = response->state == BI_STATE_SHARED ? FAKE_SHARED : FAKE_NOTHING;
-    fake->snoops[id].open = false;
-    fake->snoops[id].state = response->state;
-    return 0;
-}
-
-static int attach(const struct op *op)
-{
-    struct wire_agent_info info = {.lease_ms = le32_of(fake->lease_ms)};
-
-    if (fake->attach_error)
-        return fake->attach_error;
-    fake->attaches++;
-    if (!op->agent)
-        fake->agent = ++fake->agents;
-    else if (op->agent != fake->agent)
-        return -EOWNERDEAD;
-    info.agent = le32_of(fake->agent);
-    memcpy(op->result, &info, sizeof(info));
-    return 0;
-}
-
-void fake_fence(void)
-{
-    lock();
-    fake->agent = 0;
-    for (unsigned i = 0; i < FAKE_PAGES; i++)
-        fake->pages[i].holding = FAKE_NOTHING;
-    unlock();
-}
-
-uint16_t fake_snoop(const struct cxe_region *region, uint64_t page, enum bi_snp kind)
-{
-    lock();
-    uint32_t id = fake->snoop_count++;
-    CHECK(id < FAKE_SNOOPS);
-    fake->snoops[id] = (struct fake_snoop){
-        .wire = {.region = le64_of(region->handle),
-                 .offset = le64_of(page * PAGE_BYTES),
-                 .agent = le32_of(fake->agent),
-                 .id = le16_of((uint16_t)id),
-                 .kind = (uint8_t)kind},
-        .open = true,
-    };
-    unlock();
-    return (uint16_t)id;
-}
-
-bool fake_answered(uint16_t id, enum bi_state *state_out)
-{
-    lock();
-    bool answered = !fake->snoops[id].open;
-    *state_out = (enum bi_state)fake->snoops[id].state;
-    unlock();
-    return answered;
-}
-
-void fake_snoop_again(uint16_t id)
-{
-    fake->snoops[id].sent = false;
-}
-
-void fake_reserve(uint64_t page)
-{
-    lock();
-    fake->pages[page].reserved = true;
-    unlock();
-}
-
-void fake_unreserve(uint64_t page)
-{
-    lock();
-    fake->pages[page].reserved = false;
-    unlock();
-}
-
-static bool deliver_snoops(struct lane *lane)
-{
-    struct wire_bi_snp snoops[16];
-    unsigned n = 0;
-
-    if (!lane->heard || fake->gone)
-        return false;
-    lock();
-    for (uint32_t i = fake->first_unsent; i < fake->snoop_count && n < 16; i++)
-        if (!fake->snoops[i].sent && fake->snoops[i].open) {
-            fake->snoops[i].sent = true;
-            snoops[n++] = fake->snoops[i].wire;
-        }
-    unlock();
-    if (n)
-        lane->heard(lane->listener, snoops, n);
-    return n > 0;
-}
-
-static int serve_agent(struct op *op)
-{
-    int rc = 0;
-
-    lock();
-    CHECK(op->opcode == OP_BI_ATTACH || op->agent);
-    if (op->opcode != OP_BI_ATTACH && op->agent != fake->agent)
-        rc = -EOWNERDEAD;
-    else if (op->opcode == OP_BI_ATTACH)
-        rc = attach(op);
-    else if (op->opcode == OP_BI_DETACH)
-        fake->agent = 0;
-    else if (op->opcode == OP_MEM_CLN_EVCT)
-        page_at(op->offset)->holding = FAKE_NOTHING;
-    else if (op->opcode == OP_BI_RSP)
-        rc = answer_snoop(op);
-    unlock();
-    return rc;
-}
-
 static int serve_lines(struct op *op)
 {
     struct fake_region *region = region_of(op->region);
@@ -265,18 +94,11 @@ static int serve_lines(struct op *op)
 /* Reads and write-backs of a coherent mapping: as any other, for who may. */
 static int serve_lines_of_agent(struct op *op)
 {
-    int rc = 0;
+    int rc = fake_agent_enter(op);
 
-    lock();
-    if (op->agent != fake->agent)
-        rc = -EOWNERDEAD;
-    else if (op->opcode != OP_MEM_WR)
-        grant(op);
-    else if (page_at(op->offset)->holding != FAKE_OWNED)
-        fake->stray_writes++;
     if (!rc)
         rc = serve_lines(op);
-    unlock();
+    fake_agent_leave();
     return rc;
 }
 
@@ -296,7 +118,7 @@ static int serve(struct op *op)
     case OP_BI_DETACH:
     case OP_BI_RSP:
     case OP_MEM_CLN_EVCT:
-        return serve_agent(op);
+        return fake_agent_serve(op);
     case OP_REGION_STAT:
         fake->stats++;
         return 0;
@@ -519,6 +341,16 @@ uint32_t lane_session(const struct lane *lane)
     return fake->session;
 }
 
+static bool deliver_snoops(struct lane *lane)
+{
+    struct wire_bi_snp snoops[16];
+    unsigned n = lane->heard && !fake->gone ? fake_agent_snoops(snoops, 16) : 0;
+
+    if (n)
+        lane->heard(lane->listener, snoops, n);
+    return n > 0;
+}
+
 int lane_listen_wait(struct lane *lane, uint64_t deadline_ns, int wake_fd)
 {
     struct pollfd wake = {.fd = wake_fd, .events = POLLIN};
@@ -580,7 +412,7 @@ unsigned lane_progress(struct lane *lane)
     while (lane->first && !fake->gone) {
         struct op *op = lane->first;
 
-        if ((due(op) && clock_now_ns() < due(op)) || is_parked(op))
+        if ((due(op) && clock_now_ns() < due(op)) || fake_agent_parked(op))
             break;
         lane->first = op->next;
         if (!lane->first)

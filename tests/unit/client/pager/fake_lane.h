@@ -11,7 +11,7 @@
 
 #define FAKE_REGIONS 32
 #define FAKE_PAGES   (1 << 14) /* of a shared region */
-#define FAKE_SNOOPS  (1 << 15)
+#define FAKE_SNOOPS  (1 << 12) /* open at once */
 
 /* What the server believes its one cache agent has of a page. */
 enum fake_holding { FAKE_NOTHING, FAKE_SHARED, FAKE_OWNED };
@@ -60,7 +60,8 @@ struct fake {
     _Atomic uint64_t attaches, shared_reads, owned_reads;
     _Atomic uint64_t stray_writes; /* write-backs of pages that the agent does not own */
     struct fake_page pages[FAKE_PAGES];
-    uint32_t snoop_count, first_unsent;
+    uint32_t snoop_count; /* of the next one, its id */
+    uint32_t first_open;
     struct fake_snoop snoops[FAKE_SNOOPS];
 };
 extern struct fake *fake;
@@ -78,7 +79,7 @@ void fake_stop(struct cxe_region *region);
 
 /* The server asks for a page; returns the snoop's id. */
 uint16_t fake_snoop(const struct cxe_region *region, uint64_t page, enum bi_snp kind);
-/* ... as if it had not been heard. */
+/* ... as if it had been neither heard nor answered. */
 void fake_snoop_again(uint16_t id);
 bool fake_answered(uint16_t id, enum bi_state *state_out);
 /* Between the two no agent is granted the page. */

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,13 +192,11 @@ Test(snoop, one_heard_twice_is_answered_once)
     uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
     answer_to(id);
     cr_assert_eq(memory[0], fake_byte(0));
-    fake->snoops[id].open = true;
+    uint64_t reads = fake->shared_reads;
     fake_snoop_again(id);
     snoop(1, BI_SNP_INV); /* behind it */
-    uint64_t reads = fake->shared_reads;
     cr_assert_eq(memory[0], fake_byte(0));
     cr_assert_eq(fake->shared_reads, reads, "the page is still here");
-    fake->snoops[id].open = false;
     stop();
 }
 
@@ -265,6 +265,113 @@ Test(snoop, a_page_on_its_way_home_is_given_up_when_it_has_arrived)
     cr_assert_eq(at_server(0), 41);
     cr_assert_eq(at_server(64), 42);
     cr_assert_eq(memory[64], 42);
+    stop();
+}
+
+Test(snoop, a_poisoned_page_is_not_here)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    fake->read_error = -EHWPOISON;
+    cr_assert(!can_read(memory));
+    fake->read_error = 0;
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    cr_assert(!can_read(memory), "nothing was asked for anew");
+    stop();
+}
+
+static void *store_to_page_0(void *unused)
+{
+    store_relaxed(&memory[0], (uint8_t)41);
+    return unused;
+}
+
+Test(snoop, a_store_that_waits_for_its_page_holds_nothing)
+{
+    pthread_t writer;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    cr_assert_eq(memory[0], fake_byte(0));
+    fake_reserve(0);
+    pthread_create(&writer, NULL, store_to_page_0, NULL);
+    while (state_of_page_0() != PAGE_FETCHING)
+        pause_a_moment();
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    fake_memory(region)[0] = 76;
+    fake_memory(region)[1] = 77;
+    fake_unreserve(0);
+    pthread_join(writer, NULL);
+    cr_assert_eq(memory[1], 77);
+    cr_assert_eq(memory[0], 41);
+    stop();
+}
+
+Test(snoop, fail_fast_waits_for_other_clients)
+{
+    pthread_t reader;
+    void *seen;
+
+    region = fake_start_shared(MIB);
+    fake->lease_ms = 30000;
+    memory = map_region(region, MIB, (struct cxe_map_options){.gone_policy = CXE_GONE_FAIL_FAST});
+    fake_reserve(0);
+    pthread_create(&reader, NULL, read_page_0, NULL);
+    usleep(400000); /* longer than it would wait for a server */
+    fake_unreserve(0);
+    pthread_join(reader, &seen);
+    cr_assert_eq((uintptr_t)seen, fake_byte(0));
+    stop();
+}
+
+Test(snoop, many_at_once_and_past_the_last_number)
+{
+    static uint16_t ids[1000];
+
+    region = fake_start_shared(4 * MIB);
+    fake->snoop_count = fake->first_open = 65000;
+    memory = map_region(region, 8 * MIB, (struct cxe_map_options){0});
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 1000; i++)
+            memory[i * PAGE] = (uint8_t)(i + round);
+        for (unsigned i = 0; i < 1000; i++)
+            ids[i] = fake_snoop(region, i, i % 2 ? BI_SNP_INV : BI_SNP_DATA);
+        for (unsigned i = 0; i < 1000; i++) {
+            cr_assert_eq(answer_to(ids[i]), i % 2 ? BI_STATE_INVALID : BI_STATE_SHARED);
+            cr_assert_eq(at_server(i * PAGE), (uint8_t)(i + round));
+        }
+    }
+    stop();
+}
+
+Test(snoop, the_child_of_a_fork_has_no_coherent_mapping)
+{
+    int status;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        _exit(*(volatile uint8_t *)memory);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "status %x", (unsigned)status);
+    memory[1] = 42;
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    cr_assert_eq(at_server(0), 41);
+    cr_assert_eq(fake->clones, 0);
+    stop();
+}
+
+Test(snoop, zeros_are_nobody_s_to_know)
+{
+    struct cxe_map_options options = {.local_bytes = MIB};
+    struct pager_options more = {.zero_fill = true};
+
+    region = fake_start_shared(MIB);
+    cr_assert_eq(pager_map(region, &options, &more, (void **)&memory), 0);
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(pager_discard(memory, PAGE), -EOPNOTSUPP);
+    cr_assert_eq(memory[0], fake_byte(0));
     stop();
 }
 
@@ -398,6 +505,7 @@ Test(snoop, it_fences_itself_when_nobody_answers)
     fake_memory(region)[4096] = 77;
     while (!info_of(memory).fenced)
         pause_a_moment();
+    cr_assert_eq(fake->agent, 1, "the server still believes in it");
     fake->gone = false;
     cr_assert_eq(memory[4096], 77);
     cr_assert(!can_read(memory));
