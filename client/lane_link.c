@@ -26,6 +26,7 @@
 #include "clock.h"
 
 #define LINK_SUSPECT_NS (400 * NS_PER_MS) /* silent for so long: shake hands, to find out what is wrong */
+#define LINK_REJOIN_NS  (100 * NS_PER_MS) /* from one attempt to find a way to the server to the next */
 #define LINK_IDLE_NS    (60 * NS_PER_S)   /* unused for so long: the server may have dropped the session */
 #define LINK_TRIAL_NS   (100 * NS_PER_MS) /* and two round trips */
 #define LINK_REPEAT_NS  (20 * NS_PER_MS)  /* repeats in a trial */
@@ -322,24 +323,40 @@ static bool needs_session(struct lane *lane, uint64_t now_ns)
     return false;
 }
 
-/* A connection of the transport broke (ofi). The session outlives it: the server follows us to the new one.
- */
-static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
+/* Only a transport that is not for signal handlers needs this. */
+static int replace_endpoint(struct lane *lane)
 {
     const struct cxe_connection *connection = lane->connection;
     struct endpoint *endpoint;
+    int error = transport_connect(connection->transport, &connection->server,
+                                  connection->fault[0] ? connection->fault : NULL, &endpoint);
+
+    if (error)
+        return error;
+    endpoint_close(lane->endpoint);
+    lane->endpoint = endpoint;
+    return 0;
+}
+
+/* A connection of the transport broke (ofi), or our address is no longer ours (eth). The session outlives it:
+ * the server follows us to the new one. */
+static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
+{
+    int error;
 
     if (now_ns < lane->reconnect_ns)
         return;
-    lane->reconnect_ns = now_ns + LINK_SUSPECT_NS;
-    if (transport_connect(connection->transport, &connection->server,
-                          connection->fault[0] ? connection->fault : NULL, &endpoint) < 0)
+    lane->reconnect_ns = now_ns + LINK_REJOIN_NS;
+    error = endpoint_reconnect(lane->endpoint);
+    if (error == -EOPNOTSUPP)
+        error = replace_endpoint(lane);
+    if (error)
         return;
-    endpoint_close(lane->endpoint);
-    lane->endpoint = endpoint;
     lane->endpoint_lost = false;
     if (lane->link.up)
         repeat_all(lane);
+    if (lane->link.state == LINK_INIT)
+        start_handshake(lane, now_ns); /* the cookie was for the old address */
 }
 
 static void confirm(struct lane *lane, uint64_t now_ns)
@@ -365,8 +382,10 @@ void link_tick(struct lane *lane, uint64_t now_ns)
             confirm(lane, now_ns);
         return;
     case LINK_HELLO:
-        if (now_ns >= link->retry_ns)
-            send_hello(lane, now_ns);
+        if (now_ns < link->retry_ns)
+            return;
+        endpoint_reconnect(lane->endpoint); /* our address may still be ours, but lead nowhere any more */
+        send_hello(lane, now_ns);
         return;
     case LINK_INIT:
         if (now_ns < link->retry_ns)

@@ -20,6 +20,7 @@
 struct eth {
     struct endpoint endpoint;
     bool connected;
+    struct address server; /* a client's */
 };
 
 static struct eth *eth_of(struct endpoint *endpoint)
@@ -41,8 +42,8 @@ static long enter_kernel(long number, long a, long b, long c, long d, long e, lo
     return result;
 }
 
-/* A link that is down, a route that is missing or a firewall may all be gone in a moment: that is loss, and
- * the session decides how long to put up with it. */
+/* A link that is down or a firewall may be gone in a moment: that is loss, and the session decides how long
+ * to put up with it. A route that is missing may be as well, but may also be our own address that is. */
 static bool error_is_loss(long error)
 {
     switch (-error) {
@@ -51,7 +52,6 @@ static bool error_is_loss(long error)
     case ENOMEM:
     case EPERM:
     case ENETDOWN:
-    case ENETUNREACH:
     case EHOSTDOWN:
     case EHOSTUNREACH:
     case EPROTO:
@@ -144,6 +144,80 @@ static int eth_arm(struct endpoint *endpoint)
     return 0;
 }
 
+/* The longest frame that goes out of a connected socket whole; never below the smallest that the protocol
+ * needs, which IP will fragment where it must. */
+static uint32_t frame_bytes_of_path(int fd, sa_family_t family)
+{
+    int mtu = 0, frame_bytes;
+    socklen_t mtu_bytes = sizeof(mtu);
+    long error =
+        family == AF_INET
+            ? enter_kernel(SYS_getsockopt, fd, IPPROTO_IP, IP_MTU, (long)&mtu, (long)&mtu_bytes, 0)
+            : enter_kernel(SYS_getsockopt, fd, IPPROTO_IPV6, IPV6_MTU, (long)&mtu, (long)&mtu_bytes, 0);
+
+    if (error)
+        return FRAME_BYTES_MIN;
+    frame_bytes = mtu - (family == AF_INET ? IPV4_OVERHEAD : IPV6_OVERHEAD);
+    if (frame_bytes < FRAME_BYTES_MIN)
+        return FRAME_BYTES_MIN;
+    return frame_bytes > FRAME_BYTES_MAX ? FRAME_BYTES_MAX : (uint32_t)frame_bytes;
+}
+
+static int connect_to(int fd, const struct address *server)
+{
+    return (int)enter_kernel(SYS_connect, fd, (long)server, address_bytes(server), 0, 0, 0);
+}
+
+/* What the socket is bound to. */
+static int local_address(int fd, struct address *local_out)
+{
+    socklen_t bytes = sizeof(*local_out);
+
+    memset(local_out, 0, sizeof(*local_out));
+    return (int)enter_kernel(SYS_getsockname, fd, (long)local_out, (long)&bytes, 0, 0, 0);
+}
+
+static bool same_host(const struct address *a, const struct address *b)
+{
+    if (a->sa.sa_family == AF_INET)
+        return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0;
+}
+
+/* The address that a socket connected to the server now would have. */
+static int address_of_route(const struct address *server, struct address *local_out)
+{
+    int error, fd = (int)enter_kernel(SYS_socket, server->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC,
+                                      IPPROTO_UDP, 0, 0, 0);
+
+    if (fd < 0)
+        return fd;
+    error = connect_to(fd, server);
+    if (!error)
+        error = local_address(fd, local_out);
+    enter_kernel(SYS_close, fd, 0, 0, 0, 0, 0);
+    return error;
+}
+
+/* The same socket, so that who sleeps on it need not know. */
+static int eth_reconnect(struct endpoint *endpoint)
+{
+    struct eth *eth = eth_of(endpoint);
+    struct address nobody = {.sa.sa_family = AF_UNSPEC}, local;
+    int error = address_of_route(&eth->server, &local);
+
+    if (error || same_host(&local, &endpoint->local))
+        return error;
+    enter_kernel(SYS_connect, endpoint->fd, (long)&nobody, sizeof(nobody.sa), 0, 0, 0); /* lets go of ours */
+    error = connect_to(endpoint->fd, &eth->server);
+    if (error) {
+        memset(&endpoint->local, 0, sizeof(endpoint->local)); /* bound to nothing: another try begins anew */
+        return error;
+    }
+    endpoint->frame_bytes_max = frame_bytes_of_path(endpoint->fd, eth->server.sa.sa_family);
+    return local_address(endpoint->fd, &endpoint->local);
+}
+
 static void eth_close(struct endpoint *endpoint)
 {
     close(endpoint->fd);
@@ -155,6 +229,7 @@ static const struct endpoint_ops eth_ops = {
     .probe = eth_probe,
     .receive = eth_receive,
     .arm = eth_arm,
+    .reconnect = eth_reconnect,
     .close = eth_close,
 };
 
@@ -206,15 +281,14 @@ close_fd:
     return error;
 }
 
-/* Takes the socket over, also when it fails. */
-static int make_endpoint(int fd, bool connected, uint32_t frame_bytes_max, struct endpoint **endpoint_out)
+/* Takes the socket over, also when it fails. `server`: NULL for a server's own. */
+static int make_endpoint(int fd, const struct address *server, uint32_t frame_bytes_max,
+                         struct endpoint **endpoint_out)
 {
     struct eth *eth = calloc(1, sizeof(*eth));
-    socklen_t local_bytes = sizeof(eth->endpoint.local);
-    int error;
+    int error = eth ? local_address(fd, &eth->endpoint.local) : -ENOMEM;
 
-    if (!eth || getsockname(fd, &eth->endpoint.local.sa, &local_bytes) < 0) {
-        error = -errno;
+    if (error) {
         free(eth);
         close(fd);
         return error;
@@ -223,26 +297,11 @@ static int make_endpoint(int fd, bool connected, uint32_t frame_bytes_max, struc
     eth->endpoint.fd = fd;
     eth->endpoint.frame_bytes_max = frame_bytes_max;
     eth->endpoint.async_signal_safe = true;
-    eth->connected = connected;
+    eth->connected = server != NULL;
+    if (server)
+        eth->server = *server;
     *endpoint_out = &eth->endpoint;
     return 0;
-}
-
-/* The longest frame that goes out of a connected socket whole; never below the smallest that the protocol
- * needs, which IP will fragment where it must. */
-static uint32_t frame_bytes_of_path(int fd, sa_family_t family)
-{
-    int mtu = 0, frame_bytes;
-    socklen_t mtu_bytes = sizeof(mtu);
-    int error = family == AF_INET ? getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &mtu_bytes)
-                                  : getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &mtu_bytes);
-
-    if (error)
-        return FRAME_BYTES_MIN;
-    frame_bytes = mtu - (family == AF_INET ? IPV4_OVERHEAD : IPV6_OVERHEAD);
-    if (frame_bytes < FRAME_BYTES_MIN)
-        return FRAME_BYTES_MIN;
-    return frame_bytes > FRAME_BYTES_MAX ? FRAME_BYTES_MAX : (uint32_t)frame_bytes;
 }
 
 int eth_connect(const struct address *server, struct endpoint **endpoint_out)
@@ -257,7 +316,7 @@ int eth_connect(const struct address *server, struct endpoint **endpoint_out)
         close(fd);
         return error;
     }
-    return make_endpoint(fd, true, frame_bytes_of_path(fd, family), endpoint_out);
+    return make_endpoint(fd, server, frame_bytes_of_path(fd, family), endpoint_out);
 }
 
 /* A program for the kernel that picks the socket of a port: the datagram's bytes begin at 0 (behind the UDP
@@ -326,5 +385,5 @@ int eth_listen(const struct address *local, unsigned shard, unsigned shard_count
     }
     if (shard == 0)
         warn_of_small_buffer(fd);
-    return make_endpoint(fd, false, FRAME_BYTES_MAX, endpoint_out);
+    return make_endpoint(fd, NULL, FRAME_BYTES_MAX, endpoint_out);
 }

@@ -9,8 +9,12 @@
  * that meets a shorter link on its way, is cut up and put together by IP: slower, but not lost. `probe` sends
  * with "don't fragment", so that a session can find the longest frame that stays whole.
  *
- * Sending, receiving and arming enter the kernel directly, leave errno alone, allocate nothing and take no
- * lock: they are fit for a signal handler.
+ * A client's socket is bound to the address that the route to the server had when it was connected. Where
+ * that address is no longer ours nothing leaves (-ENETUNREACH); reconnecting takes the one of the route as it
+ * is now.
+ *
+ * Everything but opening and closing enters the kernel directly, leaves errno alone, allocates nothing and
+ * takes no lock: it is fit for a signal handler.
  */
 #ifndef CXE_TRANSPORT_ETH_H
 #define CXE_TRANSPORT_ETH_H

@@ -404,11 +404,22 @@ static void fault_close(struct endpoint *endpoint)
     free_fault(fault);
 }
 
+static int fault_reconnect(struct endpoint *endpoint)
+{
+    struct endpoint *inner = fault_of(endpoint)->inner;
+    int error = endpoint_reconnect(inner);
+
+    endpoint->frame_bytes_max = inner->frame_bytes_max;
+    endpoint->local = inner->local;
+    return error;
+}
+
 static const struct endpoint_ops fault_ops = {
     .send = fault_send,
     .probe = fault_probe,
     .receive = fault_receive,
     .arm = fault_arm,
+    .reconnect = fault_reconnect,
     .close = fault_close,
 };
 

@@ -11,6 +11,7 @@
 #ifndef CXE_TRANSPORT_TRANSPORT_H
 #define CXE_TRANSPORT_TRANSPORT_H
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,7 +40,8 @@ struct endpoint_ops {
     /* Sends one frame; never blocks. `to` is ignored by a connected endpoint (a client's) and may then be
      * NULL. The frame is the caller's again on return. 0: handed on (it may still be lost). -EAGAIN: no room
      * now, as good as lost. -EMSGSIZE: longer than the path takes. Other errors: the peer is gone, for a
-     * client -ECONNREFUSED where the host says so. */
+     * client -ECONNREFUSED where the host says so; or there is no way to it from where we are, see
+     * reconnect. */
     int (*send)(struct endpoint *endpoint, const struct address *to, const void *frame, size_t frame_bytes);
 
     /* As send, but the frame goes in one piece or not at all (eth: "don't fragment"), however long it is: to
@@ -54,6 +56,11 @@ struct endpoint_ops {
     /* May the caller sleep on `fd` until it is readable? 0: yes. -EAGAIN: no, call receive again. */
     int (*arm)(struct endpoint *endpoint);
 
+    /* A client's: makes the connection anew, from whatever address is ours now. 0: as well as can be, and no
+     * less so if nothing had changed. -EOPNOTSUPP (or NULL): only another endpoint would do. Other errors:
+     * there is no way to the peer now; try again later. */
+    int (*reconnect)(struct endpoint *endpoint);
+
     /* Frees it all. */
     void (*close)(struct endpoint *endpoint);
 };
@@ -64,7 +71,7 @@ struct endpoint {
     const struct endpoint_ops *ops;
     int fd;                   /* readable when `receive` may find something; -1 if there is none (loop) */
     uint32_t frame_bytes_max; /* the longest frame that the path carries in one piece, as far as is known */
-    bool async_signal_safe;   /* send, probe, receive and arm may be called in a signal handler */
+    bool async_signal_safe;   /* all but close may be called in a signal handler */
     struct address local;     /* what it is bound to; the port is filled in where 0 was asked for */
     uint64_t sent_frames, sent_bytes, received_frames, received_bytes, dropped_frames;
 };
@@ -90,6 +97,11 @@ static inline int endpoint_receive(struct endpoint *endpoint, void *buffer, size
 static inline int endpoint_arm(struct endpoint *endpoint)
 {
     return endpoint->ops->arm(endpoint);
+}
+
+static inline int endpoint_reconnect(struct endpoint *endpoint)
+{
+    return endpoint->ops->reconnect ? endpoint->ops->reconnect(endpoint) : -EOPNOTSUPP;
 }
 
 static inline void endpoint_close(struct endpoint *endpoint)

@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,7 +57,8 @@ struct additions {
     struct cxe_region *region;
     uint64_t done;
     int error;
-    bool running;
+    bool stop;
+    bool ended_well; /* because of `stop` */
 };
 
 static void *add_until_told(void *argument)
@@ -63,11 +66,13 @@ static void *add_until_told(void *argument)
     struct additions *additions = argument;
     uint64_t one = 1, old;
 
-    while ((additions->error = cxe_fetch(additions->region, CXE_FETCH_ADD, 0, 8, &one, &old)) == 0) {
-        if (old != additions->done)
-            break;
+    while (!load_acquire(&additions->stop)) {
+        additions->error = cxe_fetch(additions->region, CXE_FETCH_ADD, 0, 8, &one, &old);
+        if (additions->error || old != additions->done)
+            return NULL;
         store_release(&additions->done, additions->done + 1);
     }
+    additions->ended_well = true;
     return NULL;
 }
 
@@ -133,6 +138,50 @@ Test(loss, a_write_after_a_close_that_nobody_heard_is_done)
         cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0, "%s", cxe_last_error());
     }
     cxe_region_close(region);
+    cr_assert_eq(cxe_disconnect(connection), 0);
+    stop();
+}
+
+/* Takes `from` away, and gives the route to the server the source address `to`. */
+static void readdress(const char *from, const char *to)
+{
+    char command[256];
+
+    snprintf(command, sizeof(command),
+             "ip address add %s/32 dev lo && ip address delete %s/32 dev lo && "
+             "ip route replace local 127.0.0.1 dev lo table local src %s",
+             to, from, to);
+    cr_assert_eq(system(command), 0);
+}
+
+Test(loss, a_client_whose_address_changes_goes_on)
+{
+    struct cxe_connection *connection;
+    struct additions additions = {0};
+    pthread_t thread;
+    uint64_t goal;
+
+    if (unshare(CLONE_NEWNET) < 0)
+        cr_skip_test("network namespaces are not permitted here");
+    if (system("ip link set lo up && ip address add 10.9.0.1/32 dev lo &&"
+               "ip route replace local 127.0.0.1 dev lo table local src 10.9.0.1") != 0)
+        cr_skip_test("ip (Debian package iproute2) is not installed");
+    server_start(&server);
+    connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", 4096, 0, &additions.region), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, add_until_told, &additions), 0);
+    for (int i = 0; i < 3; i++) {
+        while (load_acquire(&additions.done) < 100 * (uint64_t)(i + 1))
+            usleep(1000);
+        readdress(i % 2 ? "10.9.0.2" : "10.9.0.1", i % 2 ? "10.9.0.1" : "10.9.0.2");
+        goal = load_acquire(&additions.done) + 100;
+        while (load_acquire(&additions.done) < goal)
+            usleep(1000);
+    }
+    store_release(&additions.stop, true);
+    pthread_join(thread, NULL);
+    cr_assert(additions.ended_well, "told %d, or an addition was done twice", additions.error);
+    cxe_region_close(additions.region);
     cr_assert_eq(cxe_disconnect(connection), 0);
     stop();
 }

@@ -341,3 +341,45 @@ Test(eth, a_dead_link_is_loss)
     endpoint_close(client);
     endpoint_close(server);
 }
+
+/* The next datagram's sender, as text; what the client sends must arrive. */
+static void expect_from(struct endpoint *server, struct endpoint *client, const char *host)
+{
+    char text[64], expected[64];
+    struct address from;
+    uint8_t buffer[64];
+
+    cr_assert_eq(endpoint_send(client, NULL, "x", 1), 0);
+    cr_assert(poll(&(struct pollfd){.fd = server->fd, .events = POLLIN}, 1, 10000) == 1);
+    cr_assert_eq(endpoint_receive(server, buffer, sizeof(buffer), &from), 1);
+    snprintf(expected, sizeof(expected), "%s:%u", host, ntohs(client->local.in.sin_port));
+    cr_assert_str_eq(address_format(&from, text, sizeof(text)), expected);
+}
+
+Test(eth, a_client_whose_address_is_gone_takes_the_one_it_has_now)
+{
+    struct endpoint *server, *client;
+    struct address before;
+    int fd;
+
+    enter_small_network(1500);
+    cr_assert_eq(system("ip address add 10.9.0.1/32 dev lo && ip address add 10.9.0.2/32 dev lo &&"
+                        "ip route replace local 127.0.0.1 dev lo table local src 10.9.0.1"),
+                 0);
+    open_shards("127.0.0.1", 1, &server);
+    cr_assert_eq(eth_connect(&server->local, &client), 0);
+    fd = client->fd;
+    expect_from(server, client, "10.9.0.1");
+    before = client->local;
+    cr_assert_eq(endpoint_reconnect(client), 0);
+    cr_assert(address_equal(&client->local, &before), "nothing had changed");
+    cr_assert_eq(system("ip address delete 10.9.0.1/32 dev lo"), 0);
+    cr_assert_eq(endpoint_send(client, NULL, "x", 1), -ENETUNREACH);
+    cr_assert_eq(endpoint_reconnect(client), -ENETUNREACH, "there is no way yet");
+    cr_assert_eq(system("ip route replace local 127.0.0.1 dev lo table local src 10.9.0.2"), 0);
+    cr_assert_eq(endpoint_reconnect(client), 0);
+    expect_from(server, client, "10.9.0.2");
+    cr_assert_eq(client->fd, fd, "who sleeps on it need not know");
+    endpoint_close(client);
+    endpoint_close(server);
+}
