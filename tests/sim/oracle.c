@@ -69,6 +69,12 @@ void oracle_reset(void)
     memset(&oracle, 0, sizeof(oracle));
 }
 
+/* Does nobody know whether it was done? */
+static bool unknown(const struct operation *operation)
+{
+    return operation->outcome == ORACLE_UNKNOWN || operation->outcome == ORACLE_SETTLED;
+}
+
 struct oracle_counts oracle_counts(void)
 {
     struct oracle_counts counts = {.operations = oracle.count, .unknown_seen = oracle.unknown_seen};
@@ -76,7 +82,8 @@ struct oracle_counts oracle_counts(void)
     for (uint64_t i = 0; i < oracle.count; i++) {
         counts.done += oracle.operations[i].outcome == ORACLE_DONE;
         counts.not_done += oracle.operations[i].outcome == ORACLE_NOT_DONE;
-        counts.unknown += oracle.operations[i].outcome == ORACLE_UNKNOWN;
+        counts.unknown += unknown(&oracle.operations[i]);
+        counts.settled += oracle.operations[i].outcome == ORACLE_SETTLED;
     }
     return counts;
 }
@@ -98,7 +105,7 @@ static struct operation *at(uint64_t number)
 static const char *describe(uint64_t number)
 {
     static const char *const kinds[] = {"read", "write", "swap", "CAS", "add"};
-    static const char *const outcomes[] = {"unknown", "done", "not done"};
+    static const char *const outcomes[] = {"unknown", "settled", "done", "not done"};
     static char texts[4][160];
     static unsigned next;
     char *text = texts[next++ % 4];
@@ -132,7 +139,7 @@ static bool stored(const struct operation *operation)
 {
     if (operation->kind == ORACLE_READ || operation->kind == ORACLE_ADD)
         return false;
-    if (operation->outcome == ORACLE_UNKNOWN)
+    if (unknown(operation))
         return operation->seen;
     if (operation->kind == ORACLE_CAS && operation->saw != operation->expected)
         return false;
@@ -144,7 +151,7 @@ static bool replaced(const struct operation *operation, uint64_t *value_out)
 {
     if (!stored(operation) || operation->kind == ORACLE_WRITE)
         return false;
-    if (operation->kind == ORACLE_SWAP && operation->outcome == ORACLE_UNKNOWN)
+    if (operation->kind == ORACLE_SWAP && unknown(operation))
         return false;
     *value_out = operation->kind == ORACLE_CAS ? operation->expected : operation->saw;
     return true;
@@ -173,7 +180,7 @@ static bool check_seen(const struct group *group, uint64_t reader)
     if (writer->seen)
         return true;
     writer->seen = true;
-    if (writer->outcome != ORACLE_UNKNOWN)
+    if (!unknown(writer))
         return true;
     oracle.unknown_seen++;
     if (writer->kind != ORACLE_CAS)
@@ -428,14 +435,13 @@ static bool check_counter_order(const struct group *group, const uint64_t *ended
 /* Each addition saw another number; those that are missing were done by somebody nobody knows of. */
 static bool check_counter_once(const struct group *group, uint64_t *sorted)
 {
-    uint64_t previous = 0, next = 0, unknown = 0, missing = 0;
+    uint64_t previous = 0, next = 0, unknowns = 0, missing = 0;
 
     qsort(sorted, group->count, sizeof(*sorted), by_saw);
     for (size_t i = 0; i < group->count; i++) {
         const struct operation *operation = at(sorted[i]);
 
-        if (operation->kind == ORACLE_ADD && operation->outcome == ORACLE_UNKNOWN)
-            unknown++;
+        unknowns += operation->kind == ORACLE_ADD && unknown(operation);
         if (!sees(operation))
             continue;
         if (operation->kind == ORACLE_ADD && previous && at(previous)->saw == operation->saw)
@@ -447,7 +453,7 @@ static bool check_counter_once(const struct group *group, uint64_t *sorted)
         if (operation->kind == ORACLE_ADD)
             previous = sorted[i];
     }
-    if (missing > unknown)
+    if (missing > unknowns)
         return refuse(group, "counted more than once", group->numbers[0], 0);
     return true;
 }

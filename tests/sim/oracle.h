@@ -21,7 +21,7 @@ enum oracle_kind {
     ORACLE_ADD,  /* of 1; sees what was there */
 };
 
-enum oracle_outcome { ORACLE_UNKNOWN, ORACLE_DONE, ORACLE_NOT_DONE };
+enum oracle_outcome { ORACLE_UNKNOWN, ORACLE_SETTLED, ORACLE_DONE, ORACLE_NOT_DONE };
 
 /* An operation begins. Returns its number, which is the value it stores (except ADD); never 0, which is what
  * a new region holds. */
@@ -36,7 +36,7 @@ void oracle_end(uint64_t number, enum oracle_outcome outcome, uint64_t saw);
 bool oracle_check(char *why, unsigned why_bytes);
 
 struct oracle_counts {
-    uint64_t operations, done, not_done, unknown, unknown_seen;
+    uint64_t operations, done, not_done, unknown, settled, unknown_seen;
 };
 struct oracle_counts oracle_counts(void);
 

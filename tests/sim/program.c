@@ -35,12 +35,12 @@ struct flight {
     uint64_t first_number;      /* of as many as there are places */
     unsigned places;
     uint64_t expected, old;
+    uint64_t began_ns;
     uint64_t words[LINES_MAX][LINE_WORDS];
 };
 
 struct thread {
     struct client *client;
-    unsigned index;
     struct dice dice;
     uint64_t until_ns;
     struct cxe_region *region;
@@ -104,6 +104,7 @@ static void begin_place(struct thread *thread, struct flight *flight, uint32_t p
 static void begin(struct thread *thread, struct flight *flight)
 {
     flight->busy = true;
+    flight->began_ns = sim_now_ns();
     flight->places = 0;
     flight->handle = thread->region->handle;
     if (flight->word >= 0) {
@@ -132,11 +133,18 @@ static void end_lines(struct flight *flight, enum oracle_outcome outcome)
     }
 }
 
-static enum oracle_outcome outcome_of(int result)
+/* When an operation is told unknown before its time is over, its session was replaced by another, and nothing
+ * of the old one is executed any more. (A queue counts the time of its silence, so there it is not that
+ * simple.) */
+static enum oracle_outcome outcome_of(const struct thread *thread, const struct flight *flight, int result)
 {
-    if (result == -CXE_EUNKNOWN)
-        return ORACLE_UNKNOWN;
-    return result == 0 ? ORACLE_DONE : ORACLE_NOT_DONE;
+    uint64_t took_ns = sim_now_ns() - flight->began_ns;
+
+    if (result == 0)
+        return ORACLE_DONE;
+    if (result != -CXE_EUNKNOWN)
+        return ORACLE_NOT_DONE;
+    return !thread->queue && took_ns < thread->client->timeout_ns ? ORACLE_SETTLED : ORACLE_UNKNOWN;
 }
 
 static uint64_t *last_seen(struct thread *thread, const struct flight *flight)
@@ -154,12 +162,12 @@ static void end(struct thread *thread, struct flight *flight, int result)
     if (result == -ESTALE)
         thread->lost = true;
     if (flight->word < 0) {
-        end_lines(flight, outcome_of(result));
+        end_lines(flight, outcome_of(thread, flight, result));
         return;
     }
     if (result == 0 && flight->kind != ORACLE_WRITE)
         *last_seen(thread, flight) = flight->old;
-    oracle_end(flight->first_number, outcome_of(result), flight->old);
+    oracle_end(flight->first_number, outcome_of(thread, flight, result), flight->old);
 }
 
 /* ---- operations ---- */
@@ -450,7 +458,6 @@ static void run_threads(struct client *client)
     CHECK(threads && client->threads <= THREADS_MAX);
     for (unsigned i = 0; i < client->threads; i++) {
         threads[i].client = client;
-        threads[i].index = i;
         threads[i].dice = dice_of(dice_draw(&client->dice), "thread");
         threads[i].until_ns = until_ns < client->until_ns ? until_ns : client->until_ns;
         threads[i].region_number = (unsigned)dice_below(&client->dice, REGIONS);

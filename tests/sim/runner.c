@@ -83,6 +83,7 @@ void runner_add(struct scenario_result *total, const struct scenario_result *res
     total->done += result->done;
     total->not_done += result->not_done;
     total->unknown += result->unknown;
+    total->settled += result->settled;
     total->unknown_seen += result->unknown_seen;
 #define FAULT(name) total->name += result->name;
 #include "faults.def"
@@ -94,6 +95,8 @@ const char *runner_missing(const struct scenario_result *total)
         return "operation done";
     if (total->unknown == 0)
         return "operation of unknown outcome";
+    if (total->settled == 0)
+        return "operation of unknown outcome that is settled";
     if (total->unknown_seen == 0)
         return "operation of unknown outcome that was done after all";
 #define FAULT(name)       \
@@ -109,13 +112,13 @@ void runner_print(const struct scenario_result *total, unsigned runs, uint64_t r
 
     printf("%u runs: %.2f simulated hours in %.1f s, %.2f simulated hours per real hour\n", runs, hours,
            (double)real_ns / (double)NS_PER_S, (double)total->simulated_ns / (double)real_ns);
-    printf("%llu switches, %llu frames, %llu operations: %llu done, %llu not done, %llu unknown, of which "
-           "%llu done "
-           "after all\nfaults:",
+    printf("%llu switches, %llu frames, %llu operations: %llu done, %llu not done, %llu unknown (%llu "
+           "settled), of "
+           "which %llu were done after all\nfaults:",
            (unsigned long long)total->switches, (unsigned long long)total->frames,
            (unsigned long long)total->operations, (unsigned long long)total->done,
            (unsigned long long)total->not_done, (unsigned long long)total->unknown,
-           (unsigned long long)total->unknown_seen);
+           (unsigned long long)total->settled, (unsigned long long)total->unknown_seen);
 #define FAULT(name) printf(" %llu " #name, (unsigned long long)total->name);
 #include "faults.def"
     putchar('\n');

@@ -109,10 +109,14 @@ static uint32_t rate(uint32_t most_ppm)
     return chance(50) ? (uint32_t)draw(1, most_ppm) : 0;
 }
 
+/* Now and then little gets through, and much of that long after. */
 static struct net_weather draw_weather(void)
 {
     uint64_t delay_ns = chance(50) ? draw(0, 20 * NS_PER_MS) : draw(0, 100 * NS_PER_US);
 
+    if (chance(25))
+        return (struct net_weather){.drop_ppm = (uint32_t)draw(400000, 950000),
+                                    .late_ppm = (uint32_t)draw(1, 500000)};
     return (struct net_weather){
         .drop_ppm = rate(300000),
         .double_ppm = rate(200000),
@@ -288,6 +292,7 @@ static void fill_result(uint64_t began_ns)
     result->done = oracle.done;
     result->not_done = oracle.not_done;
     result->unknown = oracle.unknown;
+    result->settled = oracle.settled;
     result->unknown_seen = oracle.unknown_seen;
     result->simulated_ns = sim_now_ns() - began_ns;
     result->switches = sim_switches();
