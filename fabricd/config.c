@@ -17,6 +17,7 @@
 #define DEFAULT_POOL_BYTES       (256ull << 20)
 #define DEFAULT_SPIN_NS          (50 * NS_PER_US)
 #define DEFAULT_IDLE_TIMEOUT_NS  (60 * NS_PER_S)
+#define DEFAULT_LEASE_NS         NS_PER_S
 #define DEFAULT_DRAIN_TIMEOUT_NS (5 * NS_PER_S)
 #define DEFAULT_INITS_PER_SECOND 2000
 #define DEFAULT_INIT_BURST       200
@@ -290,6 +291,7 @@ static void set_defaults(struct config *config)
     strcpy(config->transport, "eth");
     config->spin_ns = DEFAULT_SPIN_NS;
     config->idle_timeout_ns = DEFAULT_IDLE_TIMEOUT_NS;
+    config->lease_ns = DEFAULT_LEASE_NS;
     config->drain_timeout_ns = DEFAULT_DRAIN_TIMEOUT_NS;
     config->log_level = LOG_LEVEL_INFO;
     config->pool.total_bytes = DEFAULT_POOL_BYTES;
@@ -479,6 +481,7 @@ const char *config_restart_needed(const struct config *running, const struct con
         FIXED("key_file", key_file),
         FIXED("control_socket", control_socket),
         FIXED("idle_timeout", idle_timeout_ns),
+        FIXED("lease", lease_ns),
         FIXED("pool.size", pool.total_bytes),
         FIXED("pool.nodes", pool.node_mask),
         FIXED("pool.policy", pool.policy),

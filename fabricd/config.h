@@ -25,6 +25,8 @@
 #define CONFIG_FAULT_BYTES     256
 #define CONFIG_SOCKET_BYTES    108 /* sizeof sun_path */
 #define CONFIG_POOL_BYTES_MIN  (1ull << 20)
+#define CONFIG_LEASE_NS_MIN    (200 * NS_PER_MS)
+#define CONFIG_LEASE_NS_MAX    (60 * NS_PER_S)
 #define CONFIG_SPIN_NS_MAX     (10 * NS_PER_MS)
 #define CONFIG_PROBLEM_BYTES   512
 
@@ -43,6 +45,7 @@ struct config {
     char key_file[PATH_MAX];                  /* empty: a key made at start, and gone at the end */
     char control_socket[CONFIG_SOCKET_BYTES]; /* empty: the default, once the port is known */
     uint64_t idle_timeout_ns;                 /* a session unheard of for so long is closed */
+    uint64_t lease_ns;                        /* a coherent mapping unheard of for so long is fenced */
     uint64_t drain_timeout_ns;                /* how long a stop waits for sessions to end by themselves */
     enum log_level log_level;
     struct {

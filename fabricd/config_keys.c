@@ -147,6 +147,11 @@ static int set_idle_timeout(struct config *config, const char *text)
     return parse_duration(text, NS_PER_S, 1440 * 60 * NS_PER_S, &config->idle_timeout_ns);
 }
 
+static int set_lease(struct config *config, const char *text)
+{
+    return parse_duration(text, CONFIG_LEASE_NS_MIN, CONFIG_LEASE_NS_MAX, &config->lease_ns);
+}
+
 static int set_drain_timeout(struct config *config, const char *text)
 {
     return parse_duration(text, 0, 10 * 60 * NS_PER_S, &config->drain_timeout_ns);

@@ -120,6 +120,7 @@ static void print_times(const struct config *config, FILE *out)
         uint64_t ns;
     } times[] = {{"spin", config->spin_ns},
                  {"idle_timeout", config->idle_timeout_ns},
+                 {"lease", config->lease_ns},
                  {"drain_timeout", config->drain_timeout_ns}};
 
     for (unsigned i = 0; i < sizeof(times) / sizeof(times[0]); i++) {

@@ -11,6 +11,7 @@
 
 #include "wire.h"
 
+struct coherence_waiter;
 struct executor;
 struct pool;
 struct quiesce;
@@ -27,13 +28,28 @@ struct executor_options {
     void *context;
 };
 
-/* How far a request got. */
+/* Whose request it is. */
+struct requester {
+    unsigned worker; /* the caller's number in the quiescence; only one thread uses it, and is online there */
+    uint16_t tenant;
+    uint32_t session; /* its name */
+    uint64_t now_ns;
+    /* Of this request alone, see coherence.h. NULL: nothing more may wait at this worker; operations that
+     * might have to are then refused with BUSY. */
+    struct coherence_waiter *waiter;
+};
+
+/* How far a request got. Zeroed: not begun. */
 struct execution {
     uint16_t done;         /* operations done: all of them, or those before the one that failed */
     uint8_t status;        /* enum wire_status of operation number `done`; STATUS_OK if all were done */
     uint32_t result_bytes; /* bytes of values the done ones left in values_out */
     /* What the done ones were, for the counters. */
-    uint32_t read_lines, written_lines, atomics, controls;
+    uint32_t read_lines, written_lines, atomics, controls, snoop_answers;
+    /* How far the present one is. */
+    uint16_t lines_done;
+    uint32_t body_bytes_done; /* where it stands in the body, behind the header */
+    uint64_t deadline_ns;     /* WAIT: when it ends in any case; 0: it has not begun */
 };
 
 /* The pool, the regions and the quiescence are borrowed and must outlive the executor. -ENOMEM. */
@@ -42,11 +58,14 @@ void executor_close(struct executor *executor);
 
 /* Executes a REQUEST body, header included, that codec_check_request accepted. Operations run in order and
  * the first that fails ends the request; none leaves half an effect. `values_out` has room for
- * request_summary.result_bytes and need not be aligned. `worker` is the caller's number in the quiescence,
- * and only one thread uses it; it must be online there. Does not block on the data path; a control operation
- * may wait for the other workers' current requests (REGION_CLONE). */
-void executor_run(struct executor *executor, unsigned worker, uint16_t tenant, const uint8_t *body,
-                  size_t body_bytes, uint8_t *values_out, struct execution *out);
+ * request_summary.result_bytes and need not be aligned. Does not block on the data path; a control operation
+ * may wait for the other workers' current requests (REGION_CLONE).
+ *
+ * 0: it is over. -EINPROGRESS: it has to wait, and is to be run again, with the same arguments and the values
+ * and the execution as they are now, when its waiter came back, or at execution.deadline_ns if that is not 0.
+ * Whoever does not want to run it again calls coherence_leave. */
+int executor_run(struct executor *executor, const struct requester *requester, const uint8_t *body,
+                 size_t body_bytes, uint8_t *values_out, struct execution *execution);
 
 /* Bounded work between requests (some 100 us): wipes freed frames, deletes ephemeral regions whose time has
  * come. Returns when it wants to be called again, in the time of `now_ns` (CLOCK_MONOTONIC): `now_ns` if work

@@ -113,7 +113,7 @@ int executor_control(struct executor *executor, const struct region_caller *call
                      uint8_t *values_out)
 {
     struct region_info info;
-    int error = -EOPNOTSUPP;
+    int error = -EREMOTE;
 
     switch (op->opcode) {
     case OP_REGION_LIST:

@@ -21,6 +21,7 @@
 #include "config_keys.h"
 #include "keys.h"
 #include "log.h"
+#include "mailbox.h"
 #include "record.h"
 #include "tenant.h"
 #include "units.h"
@@ -146,6 +147,20 @@ static int start_quiesce(struct fabricd *daemon, char *why, size_t why_bytes)
     return quiesce_open(daemon->config->workers, &daemon->quiesce);
 }
 
+static int start_mailboxes(struct fabricd *daemon, char *why, size_t why_bytes)
+{
+    int error = mailboxes_open(daemon->config->workers, &daemon->mailboxes);
+
+    if (error)
+        snprintf(why, why_bytes, "cannot make the workers' mailboxes: %s", strerror(-error));
+    return error;
+}
+
+static void stop_mailboxes(struct fabricd *daemon)
+{
+    mailboxes_close(daemon->mailboxes);
+}
+
 static void stop_quiesce(struct fabricd *daemon)
 {
     quiesce_close(daemon->quiesce);
@@ -171,7 +186,12 @@ static void stop_pool(struct fabricd *daemon)
 static int start_regions(struct fabricd *daemon, char *why, size_t why_bytes)
 {
     const struct regions_options options = {
-        .pool = daemon->pool, .quiesce = daemon->quiesce, .default_quota_bytes = REGIONS_QUOTA_UNLIMITED};
+        .pool = daemon->pool,
+        .quiesce = daemon->quiesce,
+        .mailboxes = daemon->mailboxes,
+        .default_quota_bytes = REGIONS_QUOTA_UNLIMITED,
+        .lease_ns = daemon->config->lease_ns,
+    };
 
     snprintf(why, why_bytes, "not enough memory for the table of regions");
     return regions_open(&options, &daemon->regions);
@@ -290,7 +310,9 @@ static struct worker_options worker_options(const struct fabricd *daemon, unsign
                              .burst = share_of(config->handshake.burst, config->workers)},
         .incarnation = daemon->incarnation,
         .executor = daemon->executor,
+        .regions = daemon->regions,
         .quiesce = daemon->quiesce,
+        .mailboxes = daemon->mailboxes,
         .find_tenant = find_tenant,
         .tenants_generation = tenants_generation(),
     };
@@ -494,12 +516,20 @@ static void withdraw_key(struct fabricd *daemon)
 }
 
 const struct boot_step boot_steps[] = {
-    {"signals", start_signals, stop_signals},    {"limits", check_limits, NULL},
-    {"secrets", start_secrets, stop_secrets},    {"key", start_key, NULL},
-    {"quiescence", start_quiesce, stop_quiesce}, {"pool", start_pool, stop_pool},
-    {"regions", start_regions, stop_regions},    {"executor", start_executor, stop_executor},
-    {"tenants", start_tenants, stop_tenants},    {"sockets", open_workers, close_workers},
-    {"control", start_control, stop_control},    {"memory", start_prefault, NULL},
-    {"public key", announce_key, withdraw_key},  {"workers", start_workers, stop_workers},
+    {"signals", start_signals, stop_signals},
+    {"limits", check_limits, NULL},
+    {"secrets", start_secrets, stop_secrets},
+    {"key", start_key, NULL},
+    {"quiescence", start_quiesce, stop_quiesce},
+    {"mailboxes", start_mailboxes, stop_mailboxes},
+    {"pool", start_pool, stop_pool},
+    {"regions", start_regions, stop_regions},
+    {"executor", start_executor, stop_executor},
+    {"tenants", start_tenants, stop_tenants},
+    {"sockets", open_workers, close_workers},
+    {"control", start_control, stop_control},
+    {"memory", start_prefault, NULL},
+    {"public key", announce_key, withdraw_key},
+    {"workers", start_workers, stop_workers},
 };
 const unsigned boot_step_count = sizeof(boot_steps) / sizeof(boot_steps[0]);

@@ -32,6 +32,7 @@ struct fabricd {
     int signal_fd;
     int wake_fd; /* eventfd: the main thread has something to look at */
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
     struct pool *pool;
     struct regions *regions;
     struct executor *executor;

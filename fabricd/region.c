@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "coherence.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region_internal.h"
@@ -57,6 +58,9 @@ int regions_open(const struct regions_options *options, struct regions **regions
     pthread_mutex_init(&regions->mutex, NULL);
     regions->pool = options->pool;
     regions->quiesce = options->quiesce;
+    regions->mailboxes = options->mailboxes;
+    regions->lease_ns = options->lease_ns;
+    regions->coherent = NONE;
     regions->default_quota_pages = options->default_quota_bytes / PAGE_BYTES;
     regions->free = regions->dying = regions->ephemeral = (struct list){NONE, NONE};
     regions->slots = reserve_array(REGIONS_MAX, sizeof(*regions->slots));
@@ -77,9 +81,11 @@ void regions_close(struct regions *regions)
 {
     if (!regions)
         return;
-    for (uint32_t i = 0; i < regions->slots_used; i++)
+    for (uint32_t i = 0; i < regions->slots_used; i++) {
         if (regions->slots[i].table != regions->slots[i].few)
             free(regions->slots[i].table);
+        coherence_close(regions->records[i].coherence);
+    }
     for (uint32_t i = 0; regions->slots_used > 0 && i < TENANT_IDS; i++)
         release_array(regions->accounts[i].slots, SLOT_WORDS, sizeof(*regions->accounts[i].slots));
     release_array(regions->slots, REGIONS_MAX, sizeof(*regions->slots));
@@ -279,7 +285,8 @@ int regions_create(struct regions *regions, unsigned worker, uint16_t tenant, co
 
     if (error)
         return error;
-    if (spec->bytes == 0 || spec->bytes % PAGE_BYTES != 0 || (spec->flags & ~(uint32_t)REGION_EPHEMERAL))
+    if (spec->bytes == 0 || spec->bytes % PAGE_BYTES != 0 ||
+        (spec->flags & ~(uint32_t)(REGION_EPHEMERAL | REGION_SHARED)))
         return -EINVAL;
     regions_lock(regions, worker);
     error = regions_reserve(regions, worker, tenant, spec, spec->bytes / PAGE_BYTES, 0, &region);
@@ -388,6 +395,7 @@ static int grow_locked(struct regions *regions, unsigned worker, struct region *
 
     if (error)
         return error;
+    regions_resize_coherence(regions, region, pages);
     error = promised ? regions_promise_locked(regions, worker, more) : 0;
     if (error)
         goto uncharge;
@@ -416,6 +424,8 @@ int regions_grow(struct regions *regions, unsigned worker, uint16_t tenant, uint
         error = -ESTALE;
     else if (region->flags & REGION_SEALED)
         error = -EACCES;
+    else if (regions_mapped_locked(regions, region))
+        error = -EBUSY;
     else if (bytes % PAGE_BYTES != 0 || bytes / PAGE_BYTES < region->pages)
         error = -EINVAL;
     else if (bytes / PAGE_BYTES > region->pages)
@@ -442,15 +452,20 @@ int regions_seal(struct regions *regions, unsigned worker, uint16_t tenant, uint
                  struct region_info *info_out)
 {
     struct region *region;
+    int error = 0;
 
     regions_lock(regions, worker);
     region = region_find(regions, tenant, handle);
-    if (region && !(region->flags & REGION_SEALED)) {
+    if (!region) {
+        error = -ESTALE;
+    } else if (regions_mapped_locked(regions, region)) {
+        error = -EBUSY;
+    } else if (!(region->flags & REGION_SEALED)) {
         store_release(&region->flags, (uint8_t)(region->flags | REGION_SEALED));
         quiesce_wait(regions->quiesce, worker); /* for writes that did not see it */
     }
-    if (region)
+    if (!error)
         regions_fill_info(regions, region, info_out);
     regions_unlock(regions);
-    return region ? 0 : -ESTALE;
+    return error;
 }

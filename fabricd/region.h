@@ -24,6 +24,7 @@
 #include "limits.h"
 #include "wire.h"
 
+struct mailboxes;
 struct pool;
 struct quiesce;
 struct regions;
@@ -34,6 +35,8 @@ struct regions_options {
     struct pool *pool; /* borrowed, as is the quiescence */
     struct quiesce *quiesce;
     uint64_t default_quota_bytes; /* of a tenant whose quota was not set */
+    struct mailboxes *mailboxes;  /* borrowed; NULL: no region is ever coherent */
+    uint64_t lease_ns;            /* of cache agents */
 };
 
 /* What a region is made from. */
@@ -68,8 +71,8 @@ void regions_set_quota(struct regions *regions, uint16_t tenant, uint64_t quota_
 /* Any thread; takes no lock, so the numbers may be of slightly different times. */
 void regions_get_account(const struct regions *regions, uint16_t tenant, struct regions_account *account_out);
 
-/* Makes a region of zeros; the only flag is REGION_EPHEMERAL. -EINVAL: name, size or flags; -EEXIST; -EDQUOT;
- * -ENOSPC: the pool, the table of regions or the memory for page tables is full. */
+/* Makes a region of zeros; the flags are REGION_EPHEMERAL and REGION_SHARED. -EINVAL: name, size or flags;
+ * -EEXIST; -EDQUOT; -ENOSPC: the pool, the table of regions or the memory for page tables is full. */
 int regions_create(struct regions *regions, unsigned worker, uint16_t tenant, const struct region_spec *spec,
                    struct region_info *info_out);
 
@@ -86,21 +89,23 @@ int regions_stat(struct regions *regions, unsigned worker, uint16_t tenant, uint
 int regions_next(struct regions *regions, unsigned worker, uint16_t tenant, uint64_t *cursor,
                  struct region_info *info_out);
 
-/* Makes the region `bytes` large; the same size is a success. -ESTALE; -EACCES: sealed; -EINVAL: not a
- * multiple, or smaller than it is; -EDQUOT; -ENOSPC. Writers of the region wait meanwhile. */
+/* Makes the region `bytes` large; the same size is a success. -ESTALE; -EACCES: sealed; -EBUSY: somebody maps
+ * it coherently; -EINVAL: not a multiple, or smaller than it is; -EDQUOT; -ENOSPC. Writers of the region wait
+ * meanwhile. */
 int regions_grow(struct regions *regions, unsigned worker, uint16_t tenant, uint64_t handle, uint64_t bytes,
                  struct region_info *info_out);
 
 /* The handle is stale at once; the frames are wiped before anyone gets them. -ESTALE. */
 int regions_delete(struct regions *regions, unsigned worker, uint16_t tenant, uint64_t handle);
 
-/* Read-only for all and for good; no write is answered with success afterwards. -ESTALE. */
+/* Read-only for all and for good; no write is answered with success afterwards. -ESTALE; -EBUSY: as
+ * above. */
 int regions_seal(struct regions *regions, unsigned worker, uint16_t tenant, uint64_t handle,
                  struct region_info *info_out);
 
-/* A copy as of one point in time between call and return; the spec's bytes are 0, its flags REGION_SEALED and
- * REGION_EPHEMERAL as wanted, and its name may be empty if it is ephemeral. Writers of the region wait
- * meanwhile, some 10 ns a page. Errors as regions_create, and -ESTALE. */
+/* A copy as of one point in time between call and return; the spec's bytes are 0, its flags REGION_SEALED,
+ * REGION_EPHEMERAL and REGION_SHARED as wanted, and its name may be empty if it is ephemeral. Writers of the
+ * region wait meanwhile, some 10 ns a page. Errors as regions_create, and -ESTALE and -EBUSY. */
 int regions_clone(struct regions *regions, unsigned worker, uint16_t tenant, uint64_t handle,
                   const struct region_spec *spec, struct region_info *info_out);
 

@@ -8,6 +8,28 @@
 #include "pool.h"
 #include "region_internal.h"
 
+/* The region, if its lines are nobody else's business. NULL: see why_not. */
+static inline struct region *find_plain(const struct region_caller *caller, uint64_t handle)
+{
+    struct region *region = region_at(caller->regions, caller->tenant, handle);
+    uint8_t flags;
+
+    if (!region)
+        return NULL;
+    flags = load_relaxed(&region->flags);
+    if (__builtin_expect(flags & (REGION_EPHEMERAL | REGION_COHERENT), 0)) {
+        region_touch(region);
+        if (flags & REGION_COHERENT)
+            return NULL;
+    }
+    return region;
+}
+
+static int why_not(const struct region_caller *caller, uint64_t handle)
+{
+    return region_find(caller->regions, caller->tenant, handle) ? -EREMOTE : -ESTALE;
+}
+
 static bool in_range(const struct region *region, uint64_t offset, uint64_t bytes)
 {
     uint64_t region_bytes =
@@ -36,17 +58,15 @@ static int read_page(struct pool *pool, const uint32_t *entry, unsigned first, u
     }
 }
 
-int region_read(const struct region_caller *caller, struct region_place place, unsigned lines,
-                uint8_t *bytes_out)
+static inline __attribute__((always_inline)) int read_lines(const struct regions *regions,
+                                                            const struct region *region,
+                                                            struct region_place place, unsigned lines,
+                                                            uint8_t *bytes_out)
 {
-    struct regions *regions = caller->regions;
-    const struct region *region = region_find(regions, caller->tenant, place.handle);
     uint64_t page = place.offset / PAGE_BYTES;
     unsigned first = place.offset / LINE_BYTES % PAGE_LINES;
     const uint32_t *table;
 
-    if (!region)
-        return -ESTALE;
     if (place.offset % LINE_BYTES != 0)
         return -EINVAL;
     if (!in_range(region, place.offset, (uint64_t)lines * LINE_BYTES))
@@ -66,6 +86,36 @@ int region_read(const struct region_caller *caller, struct region_place place, u
     return 0;
 }
 
+int region_read(const struct region_caller *caller, struct region_place place, unsigned lines,
+                uint8_t *bytes_out)
+{
+    const struct region *region = find_plain(caller, place.handle);
+
+    if (!region)
+        return why_not(caller, place.handle);
+    return read_lines(caller->regions, region, place, lines, bytes_out);
+}
+
+int region_read_locked(const struct region_caller *caller, struct region_place place, unsigned lines,
+                       uint8_t *bytes_out)
+{
+    const struct region *region = region_find(caller->regions, caller->tenant, place.handle);
+
+    return region ? read_lines(caller->regions, region, place, lines, bytes_out) : -ESTALE;
+}
+
+int region_check(const struct region_caller *caller, struct region_place place, uint64_t bytes,
+                 uint64_t align)
+{
+    const struct region *region = region_find(caller->regions, caller->tenant, place.handle);
+
+    if (!region)
+        return -ESTALE;
+    if (place.offset % align != 0)
+        return -EINVAL;
+    return in_range(region, place.offset, bytes) ? 0 : -ERANGE;
+}
+
 static bool entry_is_own(uint32_t value)
 {
     return value != 0 && !(value & ENTRY_SHARED) && value != ENTRY_POISON;
@@ -73,8 +123,6 @@ static bool entry_is_own(uint32_t value)
 
 static int check_write(const struct region *region, struct region_place place, uint64_t bytes, uint64_t align)
 {
-    if (!region)
-        return -ESTALE;
     if (place.offset % align != 0)
         return -EINVAL;
     if (load_relaxed(&region->flags) & REGION_SEALED)
@@ -104,16 +152,22 @@ static int own_pages(struct regions *regions, struct region *region, uint64_t fi
 
 /* Finds the region and makes every page of the range its own, so that nothing can fail once the first byte is
  * written. On success, the pages stay so until the caller's worker passes. */
-static int prepare_write(const struct region_caller *caller, struct region_place place, uint64_t bytes,
-                         uint64_t align, struct region **region_out)
+static inline __attribute__((always_inline)) int prepare(const struct region_caller *caller,
+                                                         struct region_place place, uint64_t bytes,
+                                                         uint64_t align, bool coherent,
+                                                         struct region **region_out)
 {
     struct regions *regions = caller->regions;
 
     for (;;) {
-        struct region *region = region_find(regions, caller->tenant, place.handle);
-        int error = check_write(region, place, bytes, align);
+        struct region *region =
+            coherent ? region_find(regions, caller->tenant, place.handle) : find_plain(caller, place.handle);
         uint64_t page;
+        int error;
 
+        if (!region)
+            return coherent ? -ESTALE : why_not(caller, place.handle);
+        error = check_write(region, place, bytes, align);
         if (error)
             return error;
         error = own_pages(regions, region, place.offset / PAGE_BYTES, (place.offset + bytes - 1) / PAGE_BYTES,
@@ -136,17 +190,20 @@ static uint32_t own_frame(const struct region *region, uint64_t page)
     return load_relaxed(&load_relaxed(&region->table)[page]);
 }
 
-static int write_lines(const struct region_caller *caller, struct region_place place, unsigned lines,
-                       const uint8_t *masks, const uint8_t *bytes)
+int region_prepare(const struct region_caller *caller, struct region_place place, uint64_t bytes,
+                   uint64_t align, struct region **region_out)
+{
+    return prepare(caller, place, bytes, align, true, region_out);
+}
+
+void region_store_prepared(const struct region_caller *caller, const struct region *region,
+                           struct region_place place, unsigned lines, const uint8_t *masks,
+                           const uint8_t *bytes)
 {
     uint64_t page = place.offset / PAGE_BYTES;
     unsigned first = place.offset / LINE_BYTES % PAGE_LINES;
     struct pool *pool = caller->regions->pool;
-    struct region *region;
-    int error = prepare_write(caller, place, (uint64_t)lines * LINE_BYTES, LINE_BYTES, &region);
 
-    if (error)
-        return error;
     while (lines > 0) {
         unsigned part = lines < PAGE_LINES - first ? lines : PAGE_LINES - first;
         uint32_t frame = own_frame(region, page);
@@ -162,7 +219,17 @@ static int write_lines(const struct region_caller *caller, struct region_place p
         first = 0;
         page++;
     }
-    return 0;
+}
+
+static int write_lines(const struct region_caller *caller, struct region_place place, unsigned lines,
+                       const uint8_t *masks, const uint8_t *bytes)
+{
+    struct region *region;
+    int error = prepare(caller, place, (uint64_t)lines * LINE_BYTES, LINE_BYTES, false, &region);
+
+    if (!error)
+        region_store_prepared(caller, region, place, lines, masks, bytes);
+    return error;
 }
 
 int region_write(const struct region_caller *caller, struct region_place place, unsigned lines,
@@ -177,18 +244,24 @@ int region_write_masked(const struct region_caller *caller, struct region_place 
     return write_lines(caller, place, lines, masks, bytes);
 }
 
+void region_atomic_prepared(const struct region_caller *caller, const struct region *region,
+                            struct region_place place, enum opcode opcode, unsigned width_log2,
+                            const struct wire_word *operands, struct wire_word *old_out)
+{
+    line_atomic(caller->regions->pool, own_frame(region, place.offset / PAGE_BYTES),
+                (unsigned)(place.offset % PAGE_BYTES), opcode, width_log2, operands, old_out);
+}
+
 int region_atomic(const struct region_caller *caller, struct region_place place, enum opcode opcode,
                   unsigned width_log2, const struct wire_word *operands, struct wire_word *old_out)
 {
     uint64_t width = 1ull << width_log2;
     struct region *region;
-    int error = prepare_write(caller, place, width, width, &region);
+    int error = prepare(caller, place, width, width, false, &region);
 
-    if (error)
-        return error;
-    line_atomic(caller->regions->pool, own_frame(region, place.offset / PAGE_BYTES),
-                (unsigned)(place.offset % PAGE_BYTES), opcode, width_log2, operands, old_out);
-    return 0;
+    if (!error)
+        region_atomic_prepared(caller, region, place, opcode, width_log2, operands, old_out);
+    return error;
 }
 
 const uint32_t *region_prefetch_entry(const struct region_caller *caller, struct region_place place)

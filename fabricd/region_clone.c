@@ -187,6 +187,8 @@ static int clone_locked(struct regions *regions, unsigned worker, uint16_t tenan
     source = region_find(regions, tenant, handle);
     if (!source)
         return -ESTALE;
+    if (regions_mapped_locked(regions, source))
+        return -EBUSY;
     error = regions_reserve(regions, worker, tenant, spec, source->pages, REGION_IS_CLONE, &clone);
     if (error)
         return error;

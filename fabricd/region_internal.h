@@ -30,9 +30,10 @@
 #define ENTRY_POISON 0x7fffffffu
 
 /* In region.flags beside enum region_flags. */
+#define REGION_COHERENT 0x20 /* every line operation goes by its coherence: region_coherent.h */
 #define REGION_FROZEN   0x40 /* writers wait for the mutex */
 #define REGION_IS_CLONE 0x80 /* promised nothing */
-#define REGION_PUBLIC   (REGION_SEALED | REGION_EPHEMERAL)
+#define REGION_PUBLIC   (REGION_SEALED | REGION_EPHEMERAL | REGION_SHARED)
 
 #define TABLE_INLINE_PAGES 10
 
@@ -55,15 +56,17 @@ static_assert(sizeof(struct region) == 64, "the hot part of a region is one cach
 /* The rest, by the same index; under the mutex. */
 struct record {
     char name[REGION_NAME_BYTES];
-    uint32_t generation;               /* of the present region, or of the last */
-    uint32_t name_next;                /* in its bucket */
-    uint32_t family_next, family_prev; /* ring of an origin and its clones, and theirs */
-    uint32_t list_next, list_prev;     /* of the free, dying or ephemeral ones */
-    uint64_t resident_pages;           /* atomic: the data path adds */
-    uint64_t used_ns;                  /* ephemeral: when it was last found touched */
-    uint64_t check_ns;                 /* ephemeral: when to look again */
-    uint64_t ticket;                   /* dying: of the quiescence */
-    uint64_t torn_down;                /* dying: pages done */
+    uint32_t generation;                   /* of the present region, or of the last */
+    uint32_t name_next;                    /* in its bucket */
+    uint32_t family_next, family_prev;     /* ring of an origin and its clones, and theirs */
+    uint32_t list_next, list_prev;         /* of the free, dying or ephemeral ones */
+    uint64_t resident_pages;               /* atomic: the data path adds */
+    uint64_t used_ns;                      /* ephemeral: when it was last found touched */
+    uint64_t check_ns;                     /* ephemeral: when to look again */
+    uint64_t ticket;                       /* dying: of the quiescence */
+    uint64_t torn_down;                    /* dying: pages done */
+    struct coherence *coherence;           /* atomic; from the first time it was coherent; else NULL */
+    uint32_t coherent_next, coherent_prev; /* of those that are coherent */
 };
 
 struct list {
@@ -80,24 +83,28 @@ struct account {          /* changed under the mutex; numbers are atomic, so tha
 struct regions {
     struct pool *pool;
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
+    uint64_t lease_ns;
     struct region *slots;     /* REGIONS_MAX, untouched ones take no memory; as are: */
     struct record *records;   /* REGIONS_MAX */
     uint32_t *buckets;        /* NAME_BUCKETS: index + 1 of the first of each chain; 0: none */
     struct account *accounts; /* one for each of 65536 tenants */
     uint32_t slots_used;      /* slots ever used; atomic */
-    uint32_t busy;            /* regions dying or ephemeral; atomic: is there anything to maintain? */
+    uint32_t busy;            /* regions dying, ephemeral, coherent; atomic: is there anything to maintain? */
     uint64_t table_entries;   /* in page tables from calloc */
     uint64_t default_quota_pages;
     uint32_t first_generation; /* random: a handle from before a restart must name nothing */
     uint8_t name_key[16];      /* of the hash: tenants choose names, so it must not be foreseeable */
     struct list free, dying, ephemeral;
+    uint32_t coherent;    /* the first of them, or NONE */
+    uint64_t coherent_ns; /* when to look for those that need not be so any more */
     pthread_mutex_t mutex;
 };
 
 #define NAME_BUCKETS REGIONS_MAX
 
 /* The slot that a handle of this tenant names, or NULL. Data path. */
-static inline struct region *region_find(const struct regions *regions, uint16_t tenant, uint64_t handle)
+static inline struct region *region_at(const struct regions *regions, uint16_t tenant, uint64_t handle)
 {
     uint32_t index = (uint32_t)handle, generation = (uint32_t)(handle >> 32);
     struct region *region = &regions->slots[index];
@@ -105,8 +112,22 @@ static inline struct region *region_find(const struct regions *regions, uint16_t
     if (index >= load_relaxed(&regions->slots_used) || generation == 0 ||
         load_acquire(&region->generation) != generation || region->tenant != tenant)
         return NULL;
+    return region;
+}
+
+/* Somebody named it. */
+static inline void region_touch(struct region *region)
+{
     if ((load_relaxed(&region->flags) & REGION_EPHEMERAL) && !load_relaxed(&region->touched))
         store_relaxed(&region->touched, 1);
+}
+
+static inline struct region *region_find(const struct regions *regions, uint16_t tenant, uint64_t handle)
+{
+    struct region *region = region_at(regions, tenant, handle);
+
+    if (region)
+        region_touch(region);
     return region;
 }
 
@@ -159,6 +180,16 @@ void regions_delete_locked(struct regions *regions, struct region *region);
 void regions_drain_locked(struct regions *regions, unsigned worker);
 /* pool_promise; drains if it must. */
 int regions_promise_locked(struct regions *regions, unsigned worker, uint64_t pages);
+
+/* region_coherent.c */
+/* Does anybody map it coherently? Then it is not to be cloned, grown or sealed. */
+bool regions_mapped_locked(struct regions *regions, const struct region *region);
+/* Its directory is for so many pages from now on; nobody maps it. */
+void regions_resize_coherence(struct regions *regions, const struct region *region, uint64_t pages);
+/* It was deleted: who waits in it, and its agents, hear of it. */
+void regions_end_coherence(struct regions *regions, uint32_t index);
+/* Those in which nothing happens any more pay for coherence no longer. Returns when to look again. */
+uint64_t regions_rest_coherent(struct regions *regions, uint64_t now_ns);
 
 /* region_clone.c: the pages of a family. */
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "coherence.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region_internal.h"
@@ -62,6 +63,7 @@ void regions_delete_locked(struct regions *regions, struct region *region)
     struct record *record = &regions->records[index];
 
     store_release(&region->generation, 0);
+    regions_end_coherence(regions, index);
     record->ticket = quiesce_retire(regions->quiesce);
     record->torn_down = 0;
     regions_name_remove(regions, index);
@@ -96,6 +98,8 @@ static void finish_slot(struct regions *regions, struct region *region)
 
     regions_table_free(regions, region, region->table, region->pages);
     region->table = region->few;
+    coherence_close(regions->records[index].coherence);
+    regions->records[index].coherence = NULL;
     regions_list_remove(regions, &regions->dying, index);
     fetch_sub_relaxed(&regions->busy, 1);
     if (regions->records[index].generation <
@@ -194,7 +198,7 @@ static uint64_t next_call(const struct regions *regions, uint64_t now_ns)
 
 uint64_t regions_maintain(struct regions *regions, unsigned worker, uint64_t now_ns)
 {
-    uint64_t next_ns;
+    uint64_t next_ns, rest_ns;
 
     if (load_relaxed(&regions->busy) == 0)
         return UINT64_MAX;
@@ -203,7 +207,8 @@ uint64_t regions_maintain(struct regions *regions, unsigned worker, uint64_t now
     quiesce_pass(regions->quiesce, worker);
     expire(regions, now_ns);
     reclaim(regions);
+    rest_ns = regions_rest_coherent(regions, now_ns);
     next_ns = next_call(regions, now_ns);
     regions_unlock(regions);
-    return next_ns;
+    return rest_ns < next_ns ? rest_ns : next_ns;
 }

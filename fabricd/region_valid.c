@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "coherence.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region_internal.h"
@@ -65,6 +66,8 @@ static bool region_valid(struct regions *regions, uint32_t index, struct account
         return false;
     if (regions->records[record->family_next].family_prev != index)
         return false;
+    if (record->coherence ? !coherence_valid(record->coherence) : (region->flags & REGION_COHERENT))
+        return false;
     sums[region->tenant].used_pages += region->pages;
     sums[region->tenant].regions++;
     return true;
@@ -100,6 +103,19 @@ static uint32_t list_length(const struct regions *regions, const struct list *li
     return length;
 }
 
+static bool coherent_valid(const struct regions *regions, uint32_t *count_out)
+{
+    *count_out = 0;
+    for (uint32_t i = regions->coherent, before = NONE; i != NONE; i = regions->records[i].coherent_next) {
+        if (!(regions->slots[i].flags & REGION_COHERENT) || regions->slots[i].generation == 0 ||
+            regions->records[i].coherent_prev != before)
+            return false;
+        before = i;
+        ++*count_out;
+    }
+    return true;
+}
+
 static bool slots_valid(struct regions *regions, struct account *sums, struct tally *tally)
 {
     for (uint32_t i = 0; i < regions->slots_used; i++) {
@@ -120,15 +136,17 @@ bool regions_valid(struct regions *regions)
 {
     struct tally tally = {.refs = calloc(regions->pool->frames + 1ull, sizeof(uint32_t))};
     struct account *sums = calloc(UINT16_MAX + 1, sizeof(*sums));
+    uint32_t coherent;
     bool valid;
 
     CHECK(tally.refs && sums);
     regions_lock(regions, QUIESCE_NO_WORKER);
-    valid =
-        slots_valid(regions, sums, &tally) && frames_valid(regions->pool, &tally) &&
-        accounts_valid(regions, sums) && tally.table_entries == regions->table_entries &&
-        tally.slots + list_length(regions, &regions->free) == regions->slots_used &&
-        regions->busy == list_length(regions, &regions->dying) + list_length(regions, &regions->ephemeral);
+    valid = slots_valid(regions, sums, &tally) && frames_valid(regions->pool, &tally) &&
+            accounts_valid(regions, sums) && tally.table_entries == regions->table_entries &&
+            tally.slots + list_length(regions, &regions->free) == regions->slots_used &&
+            coherent_valid(regions, &coherent) &&
+            regions->busy ==
+                coherent + list_length(regions, &regions->dying) + list_length(regions, &regions->ephemeral);
     regions_unlock(regions);
     free(sums);
     free(tally.refs);

@@ -14,6 +14,8 @@
 #include "slots.h"
 #include "transport.h"
 
+struct parked;
+
 #define SESSION_UNCONFIRMED_NS  (5 * NS_PER_S)
 #define SESSION_UNCONFIRMED_MAX 1024
 
@@ -31,6 +33,7 @@ struct session {
     struct slots slots;
     uint8_t client_public[NOISE_KEY_BYTES];
     uint8_t client_ephemeral[NOISE_KEY_BYTES];
+    struct parked *parked;               /* the worker's: requests that wait, see park.h */
     uint8_t resp[HANDSHAKE_FRAME_BYTES]; /* for a repeated INIT */
     uint16_t resp_bytes;
     /* The table's. */

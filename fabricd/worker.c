@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -23,11 +22,15 @@
 #include "clock.h"
 #include "log.h"
 #include "quiesce.h"
+#include "region_coherent.h"
 #include "worker_internal.h"
 
 #define ROUND_FRAMES_MAX 64 /* taken from one endpoint before the loop looks around */
 #define QUIET_NS         (100 * NS_PER_MS)
 #define HOUSEKEEPING_NS  (10 * NS_PER_MS) /* while there are always frames: at the latest so often */
+#define LATE_LEASE_PART  4                /* of a lease: who is later than that was stopped */
+
+#define container_of(member, type, name) ((type *)((char *)(member)-offsetof(type, name)))
 
 /* ---- boot ---- */
 
@@ -57,10 +60,7 @@ static int watch_all(struct worker *worker)
 
     if (error)
         return error;
-    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker->wake_fd < 0)
-        return -errno;
-    error = poller_add(worker->poller, worker->wake_fd);
+    error = poller_add(worker->poller, mailbox_fd(worker->options.mailboxes, worker->options.index));
     for (unsigned i = 0; !error && i < worker->options.listen_count; i++)
         if (worker->endpoints[i]->fd >= 0)
             error = poller_add(worker->poller, worker->endpoints[i]->fd);
@@ -80,9 +80,11 @@ int worker_open(const struct worker_options *options, struct worker **worker_out
         return error;
     madvise(worker, sizeof(*worker), MADV_DONTDUMP);
     worker->options = *options;
-    worker->wake_fd = -1;
     handshake_server_init(&worker->handshake, options->key, options->cookie_secret,
                           &options->handshake_limits);
+    error = park_init(&worker->park, options->index);
+    if (error)
+        goto close_worker;
     error = session_table_open(options->sessions_max, options->index, options->count, &worker->sessions);
     if (error)
         goto close_worker;
@@ -101,6 +103,19 @@ close_worker:
     return error;
 }
 
+/* What came after the loop ended. */
+static void drop_mail(struct worker *worker)
+{
+    struct mail *chain = mailbox_take(worker->options.mailboxes, worker->options.index), *mail;
+
+    while ((mail = mailbox_next(&chain))) {
+        if (mail->kind == MAIL_WAITER)
+            park_came_out((struct parked *)mail);
+        else if (mail->kind == MAIL_BINDING)
+            worker_adopt(worker, (struct coherence_binding *)mail);
+    }
+}
+
 void worker_close(struct worker *worker)
 {
     if (!worker)
@@ -109,8 +124,9 @@ void worker_close(struct worker *worker)
     poller_close(worker->poller); /* first: it holds on to the sockets */
     for (unsigned i = 0; i < worker->options.listen_count; i++)
         endpoint_close(worker->endpoints[i]);
-    if (worker->wake_fd >= 0)
-        close(worker->wake_fd);
+    drop_mail(worker);
+    worker_drop_bindings(worker);
+    park_fini(&worker->park);
     session_table_close(worker->sessions);
     sodium_memzero(worker, sizeof(*worker));
     munmap(worker, sizeof(*worker));
@@ -181,6 +197,37 @@ static void end_removed_tenants(struct worker *worker, uint64_t now_ns)
     }
 }
 
+static void take_mail(struct worker *worker, uint64_t now_ns)
+{
+    struct mail *chain = mailbox_take(worker->options.mailboxes, worker->options.index), *mail;
+
+    while ((mail = mailbox_next(&chain))) {
+        switch ((enum mail_kind)mail->kind) {
+        case MAIL_WAITER:
+            worker_mail_for_parked(worker, (struct parked *)mail, now_ns);
+            break;
+        case MAIL_BINDING:
+            worker_mail_for_binding(worker, (struct coherence_binding *)mail, now_ns);
+            break;
+        case MAIL_ORDER:
+            worker_obey(worker, (struct worker_order *)mail, now_ns);
+            break;
+        }
+    }
+}
+
+static void run_timers(struct worker *worker, uint64_t now_ns)
+{
+    struct timer *timer;
+
+    while ((timer = timers_due(&worker->timers, now_ns))) {
+        if (timer->kind == WORKER_TIMER_PARKED)
+            worker_run_parked(worker, container_of(timer, struct parked, timer), now_ns);
+        else
+            worker_attend(worker, container_of(timer, struct coherence_binding, timer), now_ns);
+    }
+}
+
 /* What has a time of its own. Returns when it wants to run next. */
 static uint64_t housekeeping(struct worker *worker, uint64_t now_ns)
 {
@@ -202,16 +249,16 @@ static bool all_armed(struct worker *worker)
 
 static void sleep_until(struct worker *worker, uint64_t wake_ns, uint64_t now_ns)
 {
-    uint64_t ignored;
+    struct mailboxes *mailboxes = worker->options.mailboxes;
+    unsigned index = worker->options.index;
 
-    if (wake_ns <= now_ns || !all_armed(worker))
+    if (wake_ns <= now_ns || !all_armed(worker) || !mailbox_doze(mailboxes, index))
         return;
     COUNT(worker, sleeps, 1);
-    quiesce_offline(worker->options.quiesce, worker->options.index);
+    quiesce_offline(worker->options.quiesce, index);
     poller_wait(worker->poller, wake_ns == UINT64_MAX ? UINT64_MAX : wake_ns - now_ns);
-    quiesce_online(worker->options.quiesce, worker->options.index);
-    if (read(worker->wake_fd, &ignored, sizeof(ignored)) < 0)
-        return; /* nobody called; a frame or a time did */
+    quiesce_online(worker->options.quiesce, index);
+    mailbox_rise(mailboxes, index);
 }
 
 /* Is it worth looking for another frame instead of sleeping? */
@@ -231,6 +278,27 @@ static void note_burst(struct worker *worker, uint64_t now_ns)
     worker->gap_ns = (7 * worker->gap_ns + gap_ns) / 8;
 }
 
+/* It is later than it should be, if nobody had stopped us. */
+static void note_lateness(struct worker *worker, uint64_t expected_ns, uint64_t now_ns)
+{
+    if (worker->bindings &&
+        now_ns > expected_ns + regions_lease_ns(worker->options.regions) / LATE_LEASE_PART)
+        worker_extend_leases(worker, now_ns - expected_ns, now_ns);
+}
+
+/* Until the next thing is due. Returns what time it is then. */
+static uint64_t rest(struct worker *worker, uint64_t now_ns)
+{
+    uint64_t wake_ns = housekeeping(worker, now_ns), timer_ns = timers_next_ns(&worker->timers), woken_ns;
+
+    if (timer_ns < wake_ns)
+        wake_ns = timer_ns;
+    sleep_until(worker, wake_ns, now_ns);
+    woken_ns = clock_now_ns();
+    note_lateness(worker, wake_ns > now_ns ? wake_ns : now_ns, woken_ns);
+    return woken_ns;
+}
+
 static void loop(struct worker *worker)
 {
     uint64_t now_ns = clock_now_ns();
@@ -244,7 +312,10 @@ static void loop(struct worker *worker)
         end_removed_tenants(worker, now_ns); /* before their next request is served */
         worker->burst = 0;
         frames = receive_round(worker, now_ns);
+        take_mail(worker, now_ns);
+        run_timers(worker, now_ns);
         now_ns = clock_now_ns();
+        note_lateness(worker, before_ns, now_ns);
         if (frames) {
             note_burst(worker, before_ns);
             worker->last_frame_ns = now_ns;
@@ -255,8 +326,7 @@ static void loop(struct worker *worker)
             COUNT(worker, spin_ns, now_ns - before_ns);
             cpu_relax();
         } else {
-            sleep_until(worker, housekeeping(worker, now_ns), now_ns);
-            now_ns = clock_now_ns();
+            now_ns = rest(worker, now_ns);
         }
     }
 }
@@ -313,10 +383,7 @@ int worker_start(struct worker *worker)
 
 static void wake(struct worker *worker)
 {
-    uint64_t one = 1;
-
-    if (write(worker->wake_fd, &one, sizeof(one)) < 0)
-        log_warn("cannot wake worker %u: %s", worker->options.index, strerror(errno));
+    mailbox_wake(worker->options.mailboxes, worker->options.index);
 }
 
 void worker_drain(struct worker *worker)

@@ -16,7 +16,9 @@
 #define WORKER_LISTEN_MAX 4
 
 struct executor;
+struct mailboxes;
 struct quiesce;
+struct regions;
 struct worker;
 
 /* Written by the worker only, relaxed; read by anyone. */
@@ -43,7 +45,9 @@ struct worker_options {
     struct handshake_limits handshake_limits; /* of this worker */
     uint64_t incarnation;
     struct executor *executor;
+    struct regions *regions;
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
     /* Whose key is it? 0, or -EACCES: nobody's. Called by the worker's thread, while online in the
      * quiescence. */
     int (*find_tenant)(void *context, const uint8_t public_key[NOISE_KEY_BYTES], uint16_t *tenant_out);

@@ -3,7 +3,8 @@
  *   worker_frame
  *     hello, init             handshake.h; silence for whoever has no business here
  *     data                    record_open, then by the body's kind:
- *       request               codec_check_request, slots_judge, executor_run, slots_record, respond
+ *       request               codec_check_request, slots_judge, executor_run, slots_record, respond;
+ *                             or, if it has to wait: worker_park, and some time later worker_run_parked
  *       ping, close
  *
  * Nothing a peer sends is trusted before its check, and what fails a check costs its session, never the
@@ -27,8 +28,7 @@ static void send_frame(struct worker *worker, unsigned endpoint_index, const str
     COUNT(worker, sent_bytes, frame_bytes);
 }
 
-/* Seals and sends the body that stands in worker->sent behind the record header. */
-static void send_body(struct worker *worker, struct session *session, size_t body_bytes, uint64_t now_ns)
+void worker_send_body(struct worker *worker, struct session *session, size_t body_bytes, uint64_t now_ns)
 {
     int frame_bytes = record_seal(&session->sealer, worker->sent + RECORD_HEADER_BYTES, body_bytes,
                                   worker->sent, now_ns, NULL);
@@ -39,10 +39,9 @@ static void send_body(struct worker *worker, struct session *session, size_t bod
         worker_end_session(worker, session, false, now_ns);
 }
 
-static uint8_t *body_of_answer(struct worker *worker, const struct body_header *header)
+void worker_put_header(struct worker *worker, const struct body_header *header)
 {
     memcpy(worker->sent + RECORD_HEADER_BYTES, header, sizeof(*header));
-    return worker->sent + RECORD_HEADER_BYTES + sizeof(*header);
 }
 
 void worker_end_session(struct worker *worker, struct session *session, bool tell, uint64_t now_ns)
@@ -52,12 +51,13 @@ void worker_end_session(struct worker *worker, struct session *session, bool tel
     if (tell) {
         int frame_bytes;
 
-        body_of_answer(worker, &close);
+        worker_put_header(worker, &close);
         frame_bytes = record_seal(&session->sealer, worker->sent + RECORD_HEADER_BYTES, sizeof(close),
                                   worker->sent, now_ns, NULL);
         if (frame_bytes > 0)
             send_frame(worker, session->endpoint, &session->peer, (size_t)frame_bytes);
     }
+    worker_give_up_all_parked(worker, session);
     session_free(worker->sessions, session);
     COUNT(worker, sessions_closed, 1);
     store_relaxed(&worker->counters.sessions, session_count(worker->sessions));
@@ -84,6 +84,7 @@ static void count_execution(struct worker *worker, const struct execution *execu
     COUNT(worker, written_lines, execution->written_lines);
     COUNT(worker, atomics, execution->atomics);
     COUNT(worker, control_operations, execution->controls);
+    COUNT(worker, snoop_answers, execution->snoop_answers);
 }
 
 static void respond(struct worker *worker, struct session *session, const struct execution *execution,
@@ -98,24 +99,32 @@ static void respond(struct worker *worker, struct session *session, const struct
         .echo = le64_of(counter),
     };
 
-    body_of_answer(worker, &header);
-    send_body(worker, session, sizeof(header) + execution->result_bytes, now_ns);
+    worker_put_header(worker, &header);
+    worker_send_body(worker, session, sizeof(header) + execution->result_bytes, now_ns);
+}
+
+void worker_finish(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
+                   uint64_t digest, const struct execution *execution, uint64_t counter, uint64_t now_ns)
+{
+    slots_record(&session->slots, seq, mutates, digest, execution->done, execution->status,
+                 worker_body(worker), mutates ? (uint16_t)execution->result_bytes : 0);
+    session->requests++;
+    count_execution(worker, execution);
+    respond(worker, session, execution, seq, counter, now_ns);
 }
 
 static void execute(struct worker *worker, struct session *session, const uint8_t *body, size_t body_bytes,
-                    bool mutates, uint64_t digest, uint64_t counter, uint64_t now_ns)
+                    const struct request_summary *summary, uint64_t digest, uint64_t counter, uint64_t now_ns)
 {
-    uint64_t seq = le64_get(((const struct body_header *)body)->seq);
-    uint8_t *values = worker->sent + RECORD_HEADER_BYTES + sizeof(struct body_header);
-    struct execution execution;
+    struct requester requester = worker_requester(worker, session, park_waiter(&worker->park), now_ns);
+    struct execution execution = {0};
 
-    executor_run(worker->options.executor, worker->options.index, session->tenant, body, body_bytes, values,
-                 &execution);
-    slots_record(&session->slots, seq, mutates, digest, execution.done, execution.status, values,
-                 mutates ? (uint16_t)execution.result_bytes : 0);
-    respond(worker, session, &execution, seq, counter, now_ns);
-    session->requests++;
-    count_execution(worker, &execution);
+    if (executor_run(worker->options.executor, &requester, body, body_bytes, worker_body(worker),
+                     &execution) == -EINPROGRESS)
+        worker_park(worker, session, body, body_bytes, summary, digest, &execution, now_ns);
+    else
+        worker_finish(worker, session, le64_get(((const struct body_header *)body)->seq), summary->mutates,
+                      digest, &execution, counter, now_ns);
 }
 
 static void remember(struct worker *worker, struct session *session, uint64_t seq, uint64_t counter,
@@ -125,7 +134,7 @@ static void remember(struct worker *worker, struct session *session, uint64_t se
     struct execution execution = {
         .done = slot->done, .status = slot->status, .result_bytes = slot->value_bytes};
 
-    memcpy(worker->sent + RECORD_HEADER_BYTES + sizeof(struct body_header), slot->values, slot->value_bytes);
+    memcpy(worker_body(worker), slot->values, slot->value_bytes);
     respond(worker, session, &execution, seq, counter, now_ns);
     COUNT(worker, repeats, 1);
 }
@@ -156,8 +165,15 @@ static void request(struct worker *worker, struct session *session, const uint8_
     digest = summary.mutates ? slots_digest(body, body_bytes) : 0;
     store_relaxed(&worker->last_request_ns, now_ns);
     switch (slots_judge(&session->slots, seq, summary.mutates, digest)) {
+    case SLOT_SUPERSEDE:
+        worker_give_up_parked(worker, session, seq);
+        execute(worker, session, body, body_bytes, &summary, digest, counter, now_ns);
+        return;
     case SLOT_EXECUTE:
-        execute(worker, session, body, body_bytes, summary.mutates, digest, counter, now_ns);
+        execute(worker, session, body, body_bytes, &summary, digest, counter, now_ns);
+        return;
+    case SLOT_WAITS:
+        worker_say_pending(worker, session, seq, now_ns);
         return;
     case SLOT_REMEMBER:
         remember(worker, session, seq, counter, now_ns);
@@ -174,10 +190,10 @@ static void pong(struct worker *worker, struct session *session, size_t body_byt
                  uint64_t now_ns)
 {
     struct body_header header = {.kind = BODY_PONG, .echo = le64_of(counter)};
-    uint8_t *padding = body_of_answer(worker, &header);
 
-    memset(padding, 0, body_bytes - sizeof(header));
-    send_body(worker, session, body_bytes, now_ns);
+    worker_put_header(worker, &header);
+    memset(worker_body(worker), 0, body_bytes - sizeof(header));
+    worker_send_body(worker, session, body_bytes, now_ns);
 }
 
 /* ---- records ---- */
@@ -287,18 +303,19 @@ static struct handshake_grant grant_for(struct worker *worker, const struct hand
 }
 
 /* Ends the session that the new one replaces: once the client has the answer, nothing of the old one that is
- * still on its way is executed any more. Only its own client can name it. */
-static void end_replaced(struct worker *worker, const struct handshake_claim *claim, uint16_t tenant,
+ * still on its way is executed any more. Only its own client can name it. False: it is another worker's, and
+ * not known to have ended yet; the client will ask again. */
+static bool end_replaced(struct worker *worker, const struct handshake_claim *claim, uint16_t tenant,
                          uint64_t now_ns)
 {
-    struct session *session;
+    uint32_t id = claim->offer.replaces;
 
-    if (claim->offer.replaces == 0 || claim->offer.incarnation != worker->options.incarnation)
-        return;
-    session = session_find(worker->sessions, claim->offer.replaces);
-    if (session && session->tenant == tenant &&
-        memcmp(session->client_public, claim->client_public, NOISE_KEY_BYTES) == 0)
-        worker_end_session(worker, session, false, now_ns);
+    if (id == 0 || claim->offer.incarnation != worker->options.incarnation)
+        return true;
+    if (id % worker->options.count != worker->options.index)
+        return worker_end_elsewhere(worker, id, tenant, claim->client_public);
+    worker_end_named(worker, id, tenant, claim->client_public, now_ns);
+    return true;
 }
 
 static void admit(struct worker *worker, unsigned endpoint_index, const struct address *from,
@@ -310,7 +327,8 @@ static void admit(struct worker *worker, unsigned endpoint_index, const struct a
     int bytes;
 
     if (grant.status == STATUS_OK) {
-        end_replaced(worker, claim, tenant, now_ns);
+        if (!end_replaced(worker, claim, tenant, now_ns))
+            return;
         session = session_alloc(worker->sessions, claim->client_ephemeral, now_ns);
         if (session)
             grant.server_session = session->id;

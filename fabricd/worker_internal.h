@@ -1,13 +1,34 @@
-/* worker_internal.h - what worker.c (the loop) and worker_frame.c (what a frame does) share */
+/* worker_internal.h - what the files of the worker share: worker.c, the loop; worker_frame.c, what a frame
+ * does; worker_park.c, requests that wait; worker_agents.c, snoops and leases; worker_order.c, between
+ * workers */
 #ifndef FABRICD_WORKER_INTERNAL_H
 #define FABRICD_WORKER_INTERNAL_H
 
 #include <pthread.h>
 
+#include "coherence.h"
 #include "executor.h"
+#include "mailbox.h"
+#include "park.h"
 #include "poller.h"
+#include "codec.h"
 #include "session.h"
+#include "timers.h"
 #include "worker.h"
+
+/* What another worker is asked to do: to end this session, if it is this client's. */
+enum order_state { ORDER_FREE, ORDER_GIVEN, ORDER_DONE };
+struct worker_order {
+    struct mail mail; /* first */
+    uint32_t session;
+    uint16_t tenant;
+    uint8_t state; /* enum order_state, atomic; GIVEN: the other worker's */
+    uint8_t client_public[NOISE_KEY_BYTES];
+};
+#define WORKER_ORDERS 64
+
+/* In struct timer.kind. */
+enum worker_timer { WORKER_TIMER_PARKED, WORKER_TIMER_BINDING };
 
 struct worker {
     struct worker_options options;
@@ -16,7 +37,10 @@ struct worker {
     struct session_table *sessions;
     struct handshake_server handshake;
     struct poller *poller;
-    int wake_fd; /* eventfd: worker_stop and worker_drain end a sleep */
+    struct timers timers;
+    struct park park;
+    struct coherence_binding *bindings; /* of the agents that listen here */
+    struct worker_order orders[WORKER_ORDERS];
     pthread_t thread;
     bool started;
     uint64_t tenants_seen; /* options.tenants_generation when the sessions were last looked through */
@@ -42,5 +66,56 @@ void worker_frame(struct worker *worker, unsigned endpoint_index, const struct a
 
 /* Ends a session; `tell`: the client gets a CLOSE. */
 void worker_end_session(struct worker *worker, struct session *session, bool tell, uint64_t now_ns);
+
+/* An answer is built in worker->sent: the header, what worker_body points to, and off it goes. */
+void worker_put_header(struct worker *worker, const struct body_header *header);
+static inline uint8_t *worker_body(struct worker *worker)
+{
+    return worker->sent + RECORD_HEADER_BYTES + sizeof(struct body_header);
+}
+/* Seals and sends it; may end the session. `body_bytes` with the header. */
+void worker_send_body(struct worker *worker, struct session *session, size_t body_bytes, uint64_t now_ns);
+
+/* A request is done: records, counts, answers. Its values stand in worker_body. `counter`: of the record to
+ * answer, 0 if that was too long ago to measure anything by. */
+void worker_finish(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
+                   uint64_t digest, const struct execution *execution, uint64_t counter, uint64_t now_ns);
+
+/* worker_park.c */
+
+/* What executor_run is to know of the request's sender. */
+struct requester worker_requester(const struct worker *worker, const struct session *session,
+                                  struct coherence_waiter *waiter, uint64_t now_ns);
+/* A request that was run with the park's waiter has to wait. Its values so far stand in worker_body. */
+void worker_park(struct worker *worker, struct session *session, const uint8_t *body, size_t body_bytes,
+                 const struct request_summary *summary, uint64_t digest, const struct execution *execution,
+                 uint64_t now_ns);
+/* Tells the client that its request waits. */
+void worker_say_pending(struct worker *worker, struct session *session, uint64_t seq, uint64_t now_ns);
+/* What waits in the slot of `seq` is not wanted any more; what waits in the session. */
+void worker_give_up_parked(struct worker *worker, struct session *session, uint64_t seq);
+void worker_give_up_all_parked(struct worker *worker, struct session *session);
+void worker_mail_for_parked(struct worker *worker, struct parked *parked, uint64_t now_ns);
+void worker_run_parked(struct worker *worker, struct parked *parked, uint64_t now_ns);
+
+/* worker_order.c */
+
+/* Ends the session of that name, if it is this client's. */
+void worker_end_named(struct worker *worker, uint32_t id, uint16_t tenant,
+                      const uint8_t client_public[NOISE_KEY_BYTES], uint64_t now_ns);
+/* The same for a session of another worker. False: not known to have ended yet; ask again. */
+bool worker_end_elsewhere(struct worker *worker, uint32_t session, uint16_t tenant,
+                          const uint8_t client_public[NOISE_KEY_BYTES]);
+void worker_obey(struct worker *worker, struct worker_order *order, uint64_t now_ns);
+
+/* worker_agents.c */
+/* It is this worker's from now on. */
+void worker_adopt(struct worker *worker, struct coherence_binding *binding);
+void worker_mail_for_binding(struct worker *worker, struct coherence_binding *binding, uint64_t now_ns);
+void worker_attend(struct worker *worker, struct coherence_binding *binding, uint64_t now_ns);
+/* The worker was not there for a while: that is not its clients' fault. */
+void worker_extend_leases(struct worker *worker, uint64_t lost_ns, uint64_t now_ns);
+/* At the end, when no other worker runs any more. */
+void worker_drop_bindings(struct worker *worker);
 
 #endif

@@ -24,19 +24,41 @@ static uint64_t next_seq(const struct slot *slot, unsigned index)
     return slot->seq + SESSION_SLOTS;
 }
 
+/* It is to be executed, unless that has begun. */
+static enum slot_verdict judge_parked(const struct slot *slot, uint64_t seq, uint64_t digest)
+{
+    if (slot->parked != seq)
+        return slot->parked > seq ? SLOT_IGNORE : SLOT_SUPERSEDE;
+    return slot->parked_digest == digest ? SLOT_WAITS : SLOT_BROKEN;
+}
+
 enum slot_verdict slots_judge(const struct slots *slots, uint64_t seq, bool mutates, uint64_t digest)
 {
     const struct slot *slot = &slots->slots[slot_of(seq)];
 
     if (seq == next_seq(slot, slot_of(seq)))
-        return SLOT_EXECUTE;
+        return slot->parked == 0 ? SLOT_EXECUTE : judge_parked(slot, seq, digest);
     if (seq < slot->seq)
         return SLOT_IGNORE;
     if (seq != slot->seq || mutates != slot->mutates)
         return SLOT_BROKEN;
     if (!mutates)
-        return SLOT_EXECUTE;
+        return slot->parked == 0 ? SLOT_EXECUTE : judge_parked(slot, seq, digest);
     return digest == slot->digest ? SLOT_REMEMBER : SLOT_BROKEN;
+}
+
+void slots_park(struct slots *slots, uint64_t seq, uint64_t digest)
+{
+    struct slot *slot = &slots->slots[slot_of(seq)];
+
+    CHECK(slot->parked == 0);
+    slot->parked = seq;
+    slot->parked_digest = digest;
+}
+
+void slots_unpark(struct slots *slots, uint64_t seq)
+{
+    slots->slots[slot_of(seq)].parked = 0;
 }
 
 void slots_record(struct slots *slots, uint64_t seq, bool mutates, uint64_t digest, uint16_t done,
@@ -46,6 +68,7 @@ void slots_record(struct slots *slots, uint64_t seq, bool mutates, uint64_t dige
 
     slot->seq = seq;
     slot->mutates = mutates;
+    slot->parked = 0;
     if (!mutates)
         return;
     CHECK(value_bytes <= SLOT_RECORD_BYTES);
@@ -77,6 +100,8 @@ bool slots_valid(const struct slots *slots)
         if (slot->seq != 0 && slot_of(slot->seq) != i)
             return false;
         if (slot->mutates && slot->value_bytes > SLOT_RECORD_BYTES)
+            return false;
+        if (slot->parked != 0 && (slot_of(slot->parked) != i || slot->parked < slot->seq))
             return false;
     }
     return true;

@@ -10,6 +10,10 @@
  *   more than seq         is a late duplicate of something answered and acknowledged: ignore it,
  *   anything else         breaks the window: the peer is broken.
  *
+ * A request that is to be executed may have to wait (slots_park): its repeats are recognised until it is done
+ * and recorded. A repeat that only reads may wait too, while the answer to the first comes through late after
+ * all and the client goes on to seq + SESSION_SLOTS: nobody wants that repeat any more.
+ *
  * Pure: no I/O, no clock. Source of the idea: the session and slot table of NFSv4.1 (RFC 8881, 2.10.6).
  */
 #ifndef CXE_SESSION_SLOTS_H
@@ -22,8 +26,10 @@
 #include "limits.h"
 
 struct slot {
-    uint64_t seq;         /* the last request executed here; 0: none yet */
-    uint64_t digest;      /* of its body, if it changed anything */
+    uint64_t seq;    /* the last request executed here; 0: none yet */
+    uint64_t digest; /* of its body, if it changed anything */
+    uint64_t parked; /* the request that is being executed here and waits; 0: none */
+    uint64_t parked_digest;
     uint16_t done;        /* the answer: how far it got, */
     uint16_t value_bytes; /* the length of its values, */
     uint8_t status;       /* and what stopped it */
@@ -36,8 +42,10 @@ struct slots {
 };
 
 enum slot_verdict {
-    SLOT_EXECUTE,  /* new, or a repeat that only reads */
-    SLOT_REMEMBER, /* answer what slots_recall gives */
+    SLOT_EXECUTE,   /* new, or a repeat that only reads */
+    SLOT_SUPERSEDE, /* the same, but first give up what waits in its slot */
+    SLOT_REMEMBER,  /* answer what slots_recall gives */
+    SLOT_WAITS,     /* it is being executed, and waits */
     SLOT_IGNORE,
     SLOT_BROKEN, /* the window or the digest does not fit: close the session */
 };
@@ -48,8 +56,13 @@ void slots_init(struct slots *slots);
 /* What to do with request `seq`. `digest` is slots_digest of its body if it mutates, else 0. */
 enum slot_verdict slots_judge(const struct slots *slots, uint64_t seq, bool mutates, uint64_t digest);
 
-/* Remembers what was answered to a request just executed. `values` are copied if it mutates (at most
- * SLOT_RECORD_BYTES); else only that it was executed. */
+/* The request, judged SLOT_EXECUTE or SLOT_SUPERSEDE, waits. */
+void slots_park(struct slots *slots, uint64_t seq, uint64_t digest);
+/* Nobody waits in that slot any more. */
+void slots_unpark(struct slots *slots, uint64_t seq);
+
+/* Remembers what was answered to a request just executed, which waits no longer. `values` are copied if it
+ * mutates (at most SLOT_RECORD_BYTES); else only that it was executed. */
 void slots_record(struct slots *slots, uint64_t seq, bool mutates, uint64_t digest, uint16_t done,
                   uint8_t status, const void *values, uint16_t value_bytes);
 

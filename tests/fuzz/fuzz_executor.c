@@ -3,16 +3,20 @@
  * The input is a sequence of requests: one byte of tenant and flags, two of length, a body. A handle whose
  * upper half is zero is completed with the generation of that slot, for random bytes would never guess one.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "codec.h"
+#include "coherence.h"
 #include "executor.h"
+#include "mailbox.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region.h"
+#include "region_coherent.h"
 
 #define POOL_PAGES 24
 
@@ -22,6 +26,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 static struct pool *pool;
 static struct quiesce *quiesce;
+static struct mailboxes *mailboxes;
 static struct regions *regions;
 static struct executor *executor;
 static uint64_t now_ns;
@@ -36,7 +41,10 @@ static void open_all(void)
     CHECK(quiesce_open(1, &quiesce) == 0);
     quiesce_online(quiesce, 0);
     options.pool = pool;
+    CHECK(mailboxes_open(1, &mailboxes) == 0);
     options.quiesce = quiesce;
+    options.mailboxes = mailboxes;
+    options.lease_ns = NS_PER_S;
     CHECK(regions_open(&options, &regions) == 0);
     CHECK(executor_open(&(struct executor_options){.pool = pool, .regions = regions, .quiesce = quiesce},
                         &executor) == 0);
@@ -54,6 +62,7 @@ static void delete_all(void)
     }
     while (executor_maintain(executor, 0, now_ns) == now_ns)
         ;
+    take_mail();
     CHECK(pool_free_bytes(pool) == POOL_PAGES * PAGE_BYTES);
 }
 
@@ -84,12 +93,37 @@ static void complete_handles(uint16_t tenant, uint8_t *body, size_t bytes)
     }
 }
 
+/* An agent's binding is the worker's; one whose agent is no more is freed. */
+static void take_mail(void)
+{
+    struct mail *chain = mailbox_take(mailboxes, 0), *mail;
+
+    while ((mail = mailbox_next(&chain))) {
+        struct coherence_binding *binding = (struct coherence_binding *)mail;
+        struct region_caller caller = {regions, 0, binding->tenant};
+        struct coherence_news news = {.fate = COHERENCE_GONE};
+        struct coherence *coherence;
+
+        if (mail->kind != MAIL_BINDING)
+            continue;
+        if (region_find_coherence(&caller, binding->region, &coherence) == 0 &&
+            coherence_enter(coherence) == 0) {
+            coherence_attend(coherence, binding, now_ns, now_ns, false, &news);
+            coherence_unlock(coherence);
+        }
+        if (news.fate != COHERENCE_LIVES)
+            free(binding);
+    }
+}
+
 static void run(uint16_t tenant, const uint8_t *data, size_t bytes)
 {
     uint8_t *body = malloc(bytes + 1),
             *values; /* exactly as large as they may be, for the address sanitizer */
     struct request_summary summary;
-    struct execution execution;
+    struct coherence_waiter waiter = {.mail.kind = MAIL_WAITER};
+    struct requester requester = {.tenant = tenant, .session = 1, .now_ns = now_ns, .waiter = &waiter};
+    struct execution execution = {0};
 
     CHECK(body != NULL);
     memcpy(body, data, bytes);
@@ -97,7 +131,12 @@ static void run(uint16_t tenant, const uint8_t *data, size_t bytes)
         complete_handles(tenant, body, bytes);
         values = malloc(summary.result_bytes + 1);
         CHECK(values != NULL);
-        executor_run(executor, 0, tenant, body, bytes, values, &execution);
+        if (executor_run(executor, &requester, body, bytes, values, &execution) == -EINPROGRESS) {
+            CHECK(waiter.waits != COHERENCE_WAITS_NOT);
+            coherence_leave(&waiter); /* as if its session had ended */
+        }
+        CHECK(waiter.waits == COHERENCE_WAITS_NOT);
+        take_mail();
         CHECK(execution.result_bytes <= summary.result_bytes);
         CHECK(execution.status != STATUS_PROTO && execution.status != STATUS_OPNOTSUPP);
         for (uint32_t i = 0; i < execution.result_bytes; i++) /* every byte of the answer was written */

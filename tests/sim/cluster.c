@@ -7,6 +7,7 @@
 #include "check.h"
 #include "executor.h"
 #include "keys.h"
+#include "mailbox.h"
 #include "lane_internal.h"
 #include "pool.h"
 #include "quiesce.h"
@@ -42,7 +43,10 @@ static void open_memory(struct server *server)
     CHECK(pool_open(&pool, why, sizeof(why), &server->pool) == 0);
     CHECK(quiesce_open(server->workers, &server->quiesce) == 0);
     regions.pool = server->pool;
+    CHECK(mailboxes_open(server->workers, &server->mailboxes) == 0);
     regions.quiesce = server->quiesce;
+    regions.mailboxes = server->mailboxes;
+    regions.lease_ns = NS_PER_S;
     CHECK(regions_open(&regions, &server->regions) == 0);
     executor = (struct executor_options){
         .pool = server->pool, .regions = server->regions, .quiesce = server->quiesce};
@@ -65,7 +69,9 @@ static void open_workers(struct server *server)
         .cookie_secret = server->cookie_secret,
         .handshake_limits = {.inits_per_second = 100000, .burst = 1000},
         .executor = server->executor,
+        .regions = server->regions,
         .quiesce = server->quiesce,
+        .mailboxes = server->mailboxes,
         .find_tenant = find_tenant,
         .context = server,
         .tenants_generation = &server->tenants_generation,
@@ -124,6 +130,7 @@ static void *shut_down(void *context)
     VALID_OR_DIE(regions_valid(server->regions));
     regions_close(server->regions);
     quiesce_close(server->quiesce);
+    mailboxes_close(server->mailboxes);
     pool_close(server->pool);
     return NULL;
 }

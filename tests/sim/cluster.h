@@ -19,6 +19,7 @@ struct server {
     struct pool *pool;
     struct regions *regions;
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
     struct executor *executor;
     struct worker *worker[SERVER_WORKERS_MAX];
     struct noise_keypair key; /* stays */

@@ -12,15 +12,18 @@
 void memory_open(struct memory *memory, uint64_t pages, unsigned workers)
 {
     struct pool_options pool_options = {.bytes = pages * PAGE_BYTES, .workers = workers};
-    struct regions_options regions_options = {.default_quota_bytes = REGIONS_QUOTA_UNLIMITED};
+    struct regions_options regions_options = {.default_quota_bytes = REGIONS_QUOTA_UNLIMITED,
+                                              .lease_ns = NS_PER_S};
     struct executor_options executor_options = {0};
     char why[512] = "";
 
     cr_assert_eq(pool_open(&pool_options, why, sizeof(why), &memory->pool), 0, "%s", why);
     cr_assert_eq(quiesce_open(workers, &memory->quiesce), 0);
+    cr_assert_eq(mailboxes_open(workers, &memory->mailboxes), 0);
     quiesce_online(memory->quiesce, 0);
     regions_options.pool = executor_options.pool = memory->pool;
     regions_options.quiesce = executor_options.quiesce = memory->quiesce;
+    regions_options.mailboxes = memory->mailboxes;
     cr_assert_eq(regions_open(&regions_options, &memory->regions), 0);
     executor_options.regions = memory->regions;
     cr_assert_eq(executor_open(&executor_options, &memory->executor), 0);
@@ -33,6 +36,7 @@ void memory_close(struct memory *memory)
     cr_expect(pool_valid(memory->pool));
     executor_close(memory->executor);
     regions_close(memory->regions);
+    mailboxes_close(memory->mailboxes);
     quiesce_close(memory->quiesce);
     pool_close(memory->pool);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "executor.h"
+#include "mailbox.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region.h"
@@ -14,6 +15,7 @@
 struct memory {
     struct pool *pool;
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
     struct regions *regions;
     struct executor *executor;
     struct region_caller caller; /* worker 0, tenant 1 */

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "codec.h"
+#include "coherence.h"
 #include "memory_fixture.h"
 
 static struct memory memory;
@@ -50,14 +51,20 @@ static uint8_t *run_as(uint16_t tenant)
 {
     struct body_header header = {
         .kind = BODY_REQUEST, .op_count = le16_of((uint16_t)frame.ops), .seq = le64_of(1)};
+    struct coherence_waiter waiter = {.mail.kind = MAIL_WAITER};
+    struct requester requester = {.waiter = &waiter};
     struct request_summary summary;
     uint8_t *values = frame.values + 1;
 
     memcpy(frame.body, &header, sizeof(header));
     cr_assert_eq(codec_check_request(frame.body, (size_t)(frame.at - frame.body), &summary), 0);
     memset(frame.values, 0xcc, sizeof(frame.values));
-    executor_run(memory.executor, 0, tenant, frame.body, (size_t)(frame.at - frame.body), values,
-                 &frame.execution);
+    requester.tenant = tenant;
+    requester.now_ns = clock_now_ns();
+    frame.execution = (struct execution){0};
+    cr_assert_eq(executor_run(memory.executor, &requester, frame.body, (size_t)(frame.at - frame.body),
+                              values, &frame.execution),
+                 0);
     cr_assert_leq(frame.execution.result_bytes, summary.result_bytes);
     cr_assert_leq(frame.execution.done, frame.ops);
     cr_assert_eq(frame.execution.done == frame.ops, frame.execution.status == STATUS_OK);

@@ -93,7 +93,7 @@ Test(region, sizes_and_flags_are_checked)
     cr_expect_eq(create_spec(memory_spec("a", 1ull << 63, 0)), -ENOSPC);
     cr_expect_eq(create_spec(memory_spec("a", UINT64_MAX - PAGE_BYTES + 1, 0)), -ENOSPC);
     cr_expect_eq(create_spec(memory_spec("a", PAGE_BYTES, REGION_SEALED)), -EINVAL);
-    cr_expect_eq(create_spec(memory_spec("a", PAGE_BYTES, 4)), -EINVAL);
+    cr_expect_eq(create_spec(memory_spec("a", PAGE_BYTES, 8)), -EINVAL);
     cr_expect_eq(create_spec(memory_spec("a", PAGE_BYTES, 0x80)), -EINVAL);
     cr_expect_eq(free_pages(), 64, "nothing is left of what failed");
 }

@@ -10,6 +10,7 @@
 #include "atomic.h"
 #include "executor.h"
 #include "keys.h"
+#include "mailbox.h"
 #include "pool.h"
 #include "quiesce.h"
 #include "region.h"
@@ -37,7 +38,10 @@ static void open_memory(struct server *server)
     cr_assert_eq(pool_open(&pool, why, sizeof(why), &server->pool), 0, "%s", why);
     cr_assert_eq(quiesce_open(server->worker_count, &server->quiesce), 0);
     regions.pool = server->pool;
+    cr_assert_eq(mailboxes_open(server->worker_count, &server->mailboxes), 0);
     regions.quiesce = server->quiesce;
+    regions.mailboxes = server->mailboxes;
+    regions.lease_ns = server->lease_ns ? server->lease_ns : NS_PER_S;
     cr_assert_eq(regions_open(&regions, &server->regions), 0);
     executor = (struct executor_options){
         .pool = server->pool,
@@ -79,7 +83,9 @@ static void open_worker(struct server *server, unsigned index, uint64_t incarnat
         .cookie_secret = server->cookie_secret,
         .handshake_limits = {.inits_per_second = 100000, .burst = 1000},
         .executor = server->executor,
+        .regions = server->regions,
         .quiesce = server->quiesce,
+        .mailboxes = server->mailboxes,
         .find_tenant = find_tenant,
         .context = server,
         .tenants_generation = &server->tenants_generation,
@@ -135,6 +141,7 @@ void server_stop(struct server *server)
     cr_assert(regions_valid(server->regions));
     regions_close(server->regions);
     quiesce_close(server->quiesce);
+    mailboxes_close(server->mailboxes);
     pool_close(server->pool);
 }
 

@@ -13,6 +13,7 @@ struct server {
     struct pool *pool;
     struct regions *regions;
     struct quiesce *quiesce;
+    struct mailboxes *mailboxes;
     struct executor *executor;
     struct worker *worker; /* the first */
     struct worker *workers[SERVER_WORKERS_MAX];
@@ -22,7 +23,8 @@ struct server {
     uint64_t tenants_generation;
     bool tenants_refuse; /* nobody is welcome any more */
     uint64_t idle_timeout_ns;
-    uint16_t port; /* 0: the kernel's choice */
+    uint64_t lease_ns; /* 0: 1 s */
+    uint16_t port;     /* 0: the kernel's choice */
     char address[32];
     char key_text[64];
     const char *transport; /* NULL: eth */

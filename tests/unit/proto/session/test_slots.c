@@ -133,6 +133,8 @@ static void serve(struct message message, struct wire *answers)
         return;
     case SLOT_IGNORE:
         return;
+    case SLOT_SUPERSEDE:
+    case SLOT_WAITS:
     case SLOT_BROKEN:
         cr_assert_fail("a correct client was refused at %llu", (unsigned long long)message.seq);
     }

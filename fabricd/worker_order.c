@@ -1,0 +1,65 @@
+/* worker_order.c - what one worker asks of another: to end a session
+ *
+ * A client that gives a session up may come back to another worker, which must not answer before that session
+ * has ended. It keeps a few orders of its own and answers once the one in question is carried out; until then
+ * the client repeats its INIT.
+ */
+#include "worker_internal.h"
+
+#include <string.h>
+
+#include "atomic.h"
+
+/* The order about that session, or one that is free; NULL: all are under way. */
+static struct worker_order *order_for(struct worker *worker, uint32_t session)
+{
+    struct worker_order *free = NULL;
+
+    for (unsigned i = 0; i < WORKER_ORDERS; i++) {
+        struct worker_order *order = &worker->orders[i];
+        uint8_t state = load_acquire(&order->state);
+
+        if (state != ORDER_FREE && order->session == session)
+            return order;
+        if (state == ORDER_FREE || (state == ORDER_DONE && !free))
+            free = order;
+    }
+    return free;
+}
+
+bool worker_end_elsewhere(struct worker *worker, uint32_t session, uint16_t tenant,
+                          const uint8_t client_public[NOISE_KEY_BYTES])
+{
+    struct worker_order *order = order_for(worker, session);
+
+    if (!order)
+        return false;
+    if (order->session == session && load_acquire(&order->state) != ORDER_FREE &&
+        memcmp(order->client_public, client_public, NOISE_KEY_BYTES) == 0)
+        return load_acquire(&order->state) == ORDER_DONE;
+    if (load_acquire(&order->state) == ORDER_GIVEN)
+        return false; /* somebody else's, about the same name */
+    order->mail.kind = MAIL_ORDER;
+    order->session = session;
+    order->tenant = tenant;
+    memcpy(order->client_public, client_public, NOISE_KEY_BYTES);
+    store_release(&order->state, ORDER_GIVEN);
+    mailbox_post(worker->options.mailboxes, session % worker->options.count, &order->mail);
+    return false;
+}
+
+void worker_end_named(struct worker *worker, uint32_t id, uint16_t tenant,
+                      const uint8_t client_public[NOISE_KEY_BYTES], uint64_t now_ns)
+{
+    struct session *session = session_find(worker->sessions, id);
+
+    if (session && session->tenant == tenant &&
+        memcmp(session->client_public, client_public, NOISE_KEY_BYTES) == 0)
+        worker_end_session(worker, session, false, now_ns);
+}
+
+void worker_obey(struct worker *worker, struct worker_order *order, uint64_t now_ns)
+{
+    worker_end_named(worker, order->session, order->tenant, order->client_public, now_ns);
+    store_release(&order->state, ORDER_DONE); /* from here on it is its giver's again */
+}
