@@ -17,8 +17,8 @@ struct answer *answer_take(struct snooper *snooper)
         if (answer->taken)
             continue;
         answer->taken = true;
-        answer->in_hand = answer->apart = answer->told = false;
-        answer->changed = answer->retry_ns = 0;
+        answer->in_hand = answer->apart = answer->told = answer->unsure = false;
+        answer->changed = answer->retry_ns = answer->verify_ns = 0;
         snooper->answer_count++;
         return answer;
     }
@@ -155,9 +155,21 @@ static int outcome_of(const struct answer *answer)
     return first;
 }
 
+/* Refused, after a try of which nobody knows whether it was done: either it was, and the page is not ours any
+ * more; or the agent is no more, and the stores are lost. The lease tells. */
+static void verify(struct snooper *snooper, struct answer *answer, uint64_t now_ns)
+{
+    answer->verify_ns = now_ns;
+    answer->retry_ns = UINT64_MAX;
+    snooper->renew_ns = now_ns;
+}
+
 static void failed(struct pager *pager, struct answer *answer, int error, uint64_t now_ns)
 {
-    if (error == -EOWNERDEAD) {
+    answer->unsure |= error == -CXE_EUNKNOWN;
+    if (error == -EOWNERDEAD && answer->unsure) {
+        verify(pager->snooper, answer, now_ns);
+    } else if (error == -EOWNERDEAD) {
         answer->retry_ns = UINT64_MAX; /* the fence sees to it */
         lease_lost(pager, answer->agent);
     } else if (pager_error_is_final(error)) {
@@ -171,7 +183,9 @@ static void failed(struct pager *pager, struct answer *answer, int error, uint64
 static void collect(struct pager *pager, struct answer *answer, uint64_t now_ns)
 {
     if (answer->retry_ns) {
-        if (now_ns >= answer->retry_ns)
+        if (answer->verify_ns && pager->snooper->alive_ns > answer->verify_ns)
+            settle(pager, answer);
+        else if (now_ns >= answer->retry_ns)
             answer_send(pager, answer);
         return;
     }

@@ -206,6 +206,7 @@ static void granted(struct pager *pager)
 
     if (snooper->asked_for != snooper->attached)
         return; /* fenced meanwhile */
+    snooper->alive_ns = snooper->asked_ns;
     store_relaxed(&snooper->lease_ns, lease_ns);
     snooper->renew_ns = snooper->asked_ns + lease_ns / 5;
     store_relaxed(&snooper->valid_until_ns, snooper->asked_ns + lease_ns - lease_ns / 8);

@@ -39,6 +39,8 @@ struct answer {
     uint64_t region_offset; /* of the page */
     uint64_t changed;       /* its lines that the server has not got */
     uint64_t retry_ns;      /* it failed: again then. 0: in flight */
+    bool unsure;            /* nobody could tell whether an earlier try was done */
+    uint64_t verify_ns;     /* done, if the agent was alive after then; 0 */
     unsigned op_count;
     struct wire_bi_rsp response;
     struct op ops[PAGE_RUNS_MAX + 1];
@@ -67,6 +69,7 @@ struct snooper {
     bool asking;        /* `ask` is in flight, and `leave` if it was needed */
     uint32_t asked_for; /* 0: for a new agent */
     uint64_t asked_ns;
+    uint64_t alive_ns; /* when the newest question left that the server answered with a lease */
     struct op leave, ask;
     struct wire_agent_info info;
 

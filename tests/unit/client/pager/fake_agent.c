@@ -70,7 +70,10 @@ static int answer_snoop(const struct op *op)
     page_at(op->offset)->holding = response->state == BI_STATE_SHARED ? FAKE_SHARED : FAKE_NOTHING;
     snoop->open = false;
     snoop->state = response->state;
-    return 0;
+    if (!fake->unknown_answers)
+        return 0;
+    fake->unknown_answers--;
+    return -CXE_EUNKNOWN;
 }
 
 static int attach(const struct op *op)
@@ -173,8 +176,10 @@ int fake_agent_enter(const struct op *op)
         return -EOWNERDEAD;
     if (op->opcode != OP_MEM_WR)
         grant(op);
-    else if (page_at(op->offset)->holding != FAKE_OWNED)
+    else if (page_at(op->offset)->holding != FAKE_OWNED) {
         fake->stray_writes++;
+        return -EOWNERDEAD;
+    }
     return 0;
 }
 

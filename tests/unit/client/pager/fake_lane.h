@@ -58,7 +58,8 @@ struct fake {
     _Atomic uint32_t session;
     _Atomic int32_t attach_error;
     _Atomic uint64_t attaches, shared_reads, owned_reads;
-    _Atomic uint64_t stray_writes; /* write-backs of pages that the agent does not own */
+    uint32_t unknown_answers;      /* so many are taken, and the client does not get to know */
+    _Atomic uint64_t stray_writes; /* refused: write-backs of pages that the agent does not own */
     struct fake_page pages[FAKE_PAGES];
     uint32_t snoop_count; /* of the next one, its id */
     uint32_t first_open;

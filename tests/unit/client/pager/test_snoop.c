@@ -185,6 +185,23 @@ Test(snoop, nothing_is_answered_before_the_lines_are_there)
     stop();
 }
 
+Test(snoop, an_answer_nobody_knows_of_is_not_taken_for_a_fence)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = 41;
+    memory[PAGE] = 42;
+    fake->unknown_answers = 1;
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    fake_memory(region)[0] = 43;
+    cr_assert_eq(memory[0], 43, "the second try was refused, and changed nothing");
+    cr_assert_eq(memory[PAGE], 42);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    cr_assert_eq(info_of(memory).fenced, 0);
+    cr_assert_eq(fake->stray_writes, 1);
+    fake->stray_writes = 0;
+    stop();
+}
+
 Test(snoop, one_heard_twice_is_answered_once)
 {
     start(MIB, MIB, (struct cxe_map_options){0});
