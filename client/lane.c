@@ -311,8 +311,11 @@ static void repeat_overdue(struct lane *lane, uint64_t now_ns)
 /* The peer does not speak our protocol: nothing that is in flight can be trusted to be anything. */
 static void fail_everything(struct lane *lane)
 {
-    for (unsigned i = 0; i < SESSION_SLOTS; i++)
-        lane_fail_frame(lane, lane->frames[i], lane->frames[i]->mutates ? -CXE_EUNKNOWN : lane->broken);
+    for (unsigned i = 0; i < SESSION_SLOTS; i++) {
+        if (lane->frames[i]->mutates && lane_was_sent(lane, lane->frames[i]))
+            lane_fail_mutations(lane, lane->frames[i]);
+        lane_fail_frame(lane, lane->frames[i], lane->broken);
+    }
     while (lane->posted_first) {
         struct op *op = lane->posted_first;
 

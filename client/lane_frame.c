@@ -472,6 +472,17 @@ void lane_fail_frame(struct lane *lane, struct frame *frame, int result)
     frame->op_count = 0;
 }
 
+void lane_fail_mutations(struct lane *lane, struct frame *frame)
+{
+    for (unsigned i = 0; i < frame->op_count; i++)
+        if (frame->parts[i].op && (info_of(frame->parts[i].op)->flags & OP_MUTATES))
+            end_part(lane, &frame->parts[i], -CXE_EUNKNOWN, true);
+    for (unsigned i = frame->op_count; i-- > 0;)
+        if (!frame->parts[i].op)
+            lane_drop_part(lane, frame, i);
+    frame->mutates = false;
+}
+
 void lane_drop_part(struct lane *lane, struct frame *frame, unsigned index)
 {
     const uint8_t *at = frame->body + BODY_HEADER_BYTES, *end = frame->body + frame->body_bytes;

@@ -135,6 +135,9 @@ void lane_transmit(struct lane *lane, struct frame *frame);
 void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns);
 /* Ends all parts of a frame with `result`; the frame is then empty. */
 void lane_fail_frame(struct lane *lane, struct frame *frame, int result);
+/* The frame was sent, and nobody will tell what became of it: what may have changed something ends with
+ * -CXE_EUNKNOWN, what only reads stays, to be asked again. The frame is empty if there is nothing of that. */
+void lane_fail_mutations(struct lane *lane, struct frame *frame);
 /* Takes an ownerless part out of a frame that was not sent under its number: it is then surely not done. */
 void lane_drop_part(struct lane *lane, struct frame *frame, unsigned index);
 

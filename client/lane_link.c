@@ -170,10 +170,10 @@ static bool survives(struct lane *lane, struct frame *frame)
 
     if (!lane_was_sent(lane, frame))
         return true; /* never executed, that is known */
-    if (frame->mutates) {
-        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);
+    if (frame->mutates)
+        lane_fail_mutations(lane, frame);
+    if (frame->op_count == 0)
         return false;
-    }
     if (frame->body_bytes > limit || BODY_HEADER_BYTES + frame->result_bytes > limit) {
         lane_fail_frame(lane, frame, -ENETRESET); /* the new session has shorter frames */
         return false;

@@ -252,6 +252,96 @@ Test(lane, a_parked_request_raises_no_suspicion)
     stop();
 }
 
+/* ---- lost sessions ---- */
+
+static struct handshake_offer replacing; /* what the third session's successor offered */
+
+/* The third session is deaf; later ones do what is asked, either reads only, of lines of ones, or writes. */
+static void be_deaf(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                    size_t body_bytes, uint64_t counter)
+{
+    static uint8_t ones[2][LINE_BYTES];
+    unsigned count = op_count_of(body);
+
+    (void)body_bytes;
+    if (!is_request(body) || session == &self->sessions[2])
+        return;
+    replacing = session->offer;
+    memset(ones, 1, sizeof(ones));
+    raw_server_respond(self, session, body, counter, STATUS_OK, count, ones,
+                       body[BODY_HEADER_BYTES] == OP_MEM_RD ? count * sizeof(ones[0]) : 0);
+}
+
+static struct op read_op(uint8_t line[LINE_BYTES])
+{
+    return (struct op){.opcode = OP_MEM_RD, .line_count = 1, .region = 1, .result = line};
+}
+
+Test(lane, what_only_reads_is_asked_again_though_it_travelled_with_a_write)
+{
+    uint8_t lines_read[2][LINE_BYTES] = {{0}};
+    struct op before = read_op(lines_read[0]), write = write_op(1), behind = read_op(lines_read[1]);
+
+    start(be_deaf, LANE_PLAIN);
+    lane_post(lane, &before);
+    lane_post(lane, &write);
+    lane_post(lane, &behind);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    cr_assert_eq(before.outcome, 0);
+    cr_assert_eq(write.outcome, -CXE_EUNKNOWN);
+    cr_assert_eq(behind.outcome, 0);
+    cr_assert_eq(lines_read[0][63], 1);
+    cr_assert_eq(lines_read[1][63], 1);
+    cr_assert_eq(replacing.replaces, 3, "the server is told which session is given up");
+    cr_assert_eq(replacing.incarnation, 1);
+    cr_assert_gt(server.sessions[2].bodies, 5, "it had its last chance");
+    stop();
+}
+
+/* While the session is in doubt nothing new is sent over it, so it is surely not done when the session is
+ * lost. */
+Test(lane, what_is_posted_while_the_session_is_in_doubt_is_not_lost_with_it)
+{
+    struct op lost = write_op(1), later = write_op(1);
+
+    start(be_deaf, LANE_PLAIN);
+    lane_post(lane, &lost);
+    while (lane->link.state == LINK_IDLE)
+        cr_assert_eq(lane_wait(lane, &lost, clock_now_ns() + NS_PER_MS), -ETIMEDOUT);
+    lane_post(lane, &later);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    cr_assert_eq(lost.outcome, -CXE_EUNKNOWN);
+    cr_assert_eq(later.outcome, 0);
+    stop();
+}
+
+/* Everything waits while the server is stopped, handshakes as well; then it goes on where it was. */
+static void pause_once(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                       size_t body_bytes, uint64_t counter)
+{
+    static bool paused;
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    if (!paused)
+        sleep(2);
+    paused = true;
+    raw_server_respond(self, session, body, counter, STATUS_OK, op_count_of(body), "", 0);
+}
+
+Test(lane, a_server_that_was_stopped_for_a_while_has_lost_nothing)
+{
+    struct op write = write_op(1);
+
+    start(pause_once, LANE_PLAIN);
+    cr_assert_eq(lane_run(lane, &write, far_ns()), 0);
+    cr_assert_gt(load_relaxed(&server.hellos), 3, "the lane had its doubts");
+    cr_assert_eq(lane_run(lane, &write, far_ns()), 0);
+    cr_assert_eq(server.session_count, 3, "the session is the same");
+    stop();
+}
+
 /* ---- waiting ---- */
 
 /* WAITs: the word is 7, and was 5 until a repeat comes. */
