@@ -8,12 +8,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "workload.h"
+#include "zipf_law.h"
 
-#define EXPONENT    0.99
 #define VALUE_WORDS 32 /* with the key in the first */
 #define PAGE        4096
 
@@ -25,51 +25,6 @@ struct table {
     struct entry *entries;
     uint64_t mask;
 };
-
-/* ---- Zipf's law ----
- * Rejection-inversion: Hoermann, Derflinger, Rejection-Inversion to Generate Variates from Monotone Discrete
- * Distributions (1996). Ranks 1..count, no table. */
-
-struct zipf {
-    uint64_t count;
-    double h_first, h_last, s;
-};
-
-static double h(double x)
-{
-    return (pow(x, 1 - EXPONENT) - 1) / (1 - EXPONENT);
-}
-
-static double h_inverse(double y)
-{
-    return pow(1 + y * (1 - EXPONENT), 1 / (1 - EXPONENT));
-}
-
-static struct zipf zipf_of(uint64_t count)
-{
-    return (struct zipf){
-        .count = count,
-        .h_first = h(1.5) - 1,
-        .h_last = h((double)count + 0.5),
-        .s = 2 - h_inverse(h(2.5) - pow(2, -EXPONENT)),
-    };
-}
-
-static uint64_t zipf_next(const struct zipf *zipf, uint64_t *state)
-{
-    for (;;) {
-        double u = zipf->h_last + random_unit(state) * (zipf->h_first - zipf->h_last);
-        double x = h_inverse(u);
-        uint64_t rank = (uint64_t)(x + 0.5);
-
-        if (rank < 1)
-            rank = 1;
-        if (rank > zipf->count)
-            rank = zipf->count;
-        if ((double)rank - x <= zipf->s || u >= h((double)rank + 0.5) - pow((double)rank, -EXPONENT))
-            return rank;
-    }
-}
 
 /* ---- the table: open addressing, linear probing ---- */
 
