@@ -5,7 +5,7 @@
  *
  *   2 bits   which of the group's four pages
  *   2 bits   enum directory_state, or DIRECTORY_BUSY
- *   60 bits  SHARED: a bit for each of 56 groups of agents
+ *   60 bits  SHARED: a bit for each of VECTOR_BITS groups of agents
  *            OWNED: 16 bits of the owner's number, 32 of its generation
  *            BUSY: the address of a transaction, whose low four bits are zero; it keeps the word meanwhile
  *
@@ -19,7 +19,6 @@
 #define DIRECTORY_BUSY 3
 
 #define GROUP_PAGES 4
-#define VECTOR_BITS 56
 
 struct entry {
     uint32_t word[2]; /* a u64, which would ask for 16 bytes */
@@ -75,6 +74,7 @@ struct directory {
 };
 
 static_assert(sizeof(struct entry) == 12, "12 bytes a cached page");
+static_assert(VECTOR_BITS <= 60, "the vector fits beside tag and state");
 static_assert(AGENTS_MAX < UINT16_MAX, "a cursor goes one past the last agent");
 static_assert((SNOOPS_MAX & (SNOOPS_MAX - 1)) == 0 && SNOOPS_MAX <= UINT16_MAX / 2,
               "snoops are numbered modulo 65536 and compared within a window");

@@ -13,7 +13,7 @@ static bool agent_valid(const struct agent *agent)
     uint16_t span = (uint16_t)(agent->next - agent->first);
     unsigned open = 0;
 
-    HOLDS(span <= agent->capacity && agent->capacity <= SNOOPS_MAX);
+    HOLDS(span <= agent->capacity && span <= SNOOPS_MAX);
     HOLDS(span == 0 || agent->ring[agent->first % agent->capacity]);
     for (uint16_t id = agent->first; id != agent->next; id++) {
         struct transaction *transaction = agent->ring[id % agent->capacity];
