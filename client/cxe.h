@@ -1,11 +1,12 @@
 /* cxe.h - the CXE client library: other machines' memory, by line operations and by mapping
  *
- * The only installed header. Every function returns 0 (or a count) on success and a negative errno otherwise;
- * results come through the last parameter, which is written on success only. Strings are UTF-8; sizes and
- * offsets are bytes.
+ * Every function returns 0 (or a count) on success and a negative errno otherwise; results come through the
+ * last parameter, which is written on success only. Strings are UTF-8; sizes and offsets are bytes.
  *
  * Three answers. An operation that changes memory ends in one of three ways, and these are three different
- * results: 0                   done, exactly once another errno       not done, not even in part
+ * results:
+ *   0                   done, exactly once
+ *   another errno       not done, not even in part
  *   -CXE_EUNKNOWN       it may or may not have been done: the server that could tell is gone
  *
  * Threads. A connection, a region and a mapping may be used by any number of threads at once; a queue belongs

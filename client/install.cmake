@@ -10,7 +10,7 @@ cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
 configure_file(cxe.pc.in ${PROJECT_BINARY_DIR}/cxe.pc @ONLY)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cxe-config-version.cmake COMPATIBILITY SameMinorVersion)
 
-install(FILES cxe.h TYPE INCLUDE)
+install(FILES cxe.h sync/cxe_sync.h TYPE INCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/cxe.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES cxe-config.cmake ${PROJECT_BINARY_DIR}/cxe-config-version.cmake DESTINATION ${cxe_cmake_dir})
 install(TARGETS libcxe EXPORT cxe-targets)

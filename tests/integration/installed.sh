@@ -3,13 +3,13 @@
 . "$(dirname "$0")/lib.sh"
 
 cmake --install "$build" --prefix "$work/usr" >/dev/null
-for file in bin/fabricd bin/cxe lib/libcxe.so lib/libcxe.so.0 lib/libcxe-preload.so include/cxe.h \
+for file in bin/fabricd bin/cxe lib/libcxe.so lib/libcxe.so.0 lib/libcxe-preload.so include/cxe.h include/cxe_sync.h \
     lib/pkgconfig/cxe.pc lib/cmake/cxe/cxe-config.cmake share/man/man1/cxe.1 share/man/man8/fabricd.8 \
     share/doc/cxe/examples/fabricd.yaml; do
     [ -e "$work/usr/$file" ] || fail "$file is not installed"
 done
 
-declared=$(grep -oE '\bcxe_[a-z_]+\(' "$work/usr/include/cxe.h" | tr -d '(' | sort -u)
+declared=$(grep -oE '\bcxe_[a-z_]+\(' -h "$work"/usr/include/cxe*.h | tr -d '(' | sort -u)
 shown=$(nm -D --defined-only "$work/usr/lib/libcxe.so" | awk '$2 ~ /[TWDBRV]/ { print $3 }' | sed 's/@.*//' |
     grep -v '^CXE_0$' | sort -u)
 [ "$declared" = "$shown" ] || fail "declared and exported differ: $(diff <(echo "$declared") <(echo "$shown"))"
@@ -25,6 +25,7 @@ done
 # What users build against it: C with pkg-config, C++, and CMake's find_package.
 cat >"$work/use.cpp" <<'END'
 #include <cxe.h>
+#include <cxe_sync.h>
 
 int main()
 {
