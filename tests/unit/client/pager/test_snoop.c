@@ -269,16 +269,16 @@ Test(snoop, a_page_on_its_way_home_is_given_up_when_it_has_arrived)
 
     start(MIB, MIB, (struct cxe_map_options){0});
     memory[0] = 41;
-    fake->delay_ns = 50 * NS_PER_MS;
+    fake->delay_ns = 300 * NS_PER_MS;
     pthread_create(&syncer, NULL, sync_all, NULL);
     while (state_of_page_0() != PAGE_CLEANING)
         pause_a_moment();
+    fake->delay_ns = 0; /* what comes later overtakes it */
     uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
     memory[64] = 42; /* and it is stored to meanwhile */
     while (!fake_answered(id, &state))
         pause_a_moment();
     pthread_join(syncer, NULL);
-    fake->delay_ns = 0;
     cr_assert_eq(at_server(0), 41);
     cr_assert_eq(at_server(64), 42);
     cr_assert_eq(memory[64], 42);
