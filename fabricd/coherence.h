@@ -126,7 +126,7 @@ struct coherence_news {
     bool fenced;         /* just now */
     uint64_t expires_ns; /* LIVES: when it will be fenced */
     bool waiting;        /* snoops are open */
-    unsigned fresh;      /* how many of the following were not sent before: the first ones */
+    unsigned fresh;      /* how many of the following were not sent before */
     unsigned count;
     struct wire_bi_snp snoops[COHERENCE_NEWS_SNOOPS];
 };

@@ -224,17 +224,17 @@ static void collect(void *context, uint64_t page, uint16_t id, enum bi_snp kind)
     put_snoop(collector->coherence, collector->agent, collector->news, page, id, kind);
 }
 
-static void gather(struct coherence *coherence, struct agent *agent, bool repeat, struct coherence_news *news)
+/* The fresh ones are among all that are open. */
+static void gather(struct coherence *coherence, struct agent *agent, bool all, struct coherence_news *news)
 {
     struct collector collector = {coherence, agent->id, news};
-    unsigned room = COHERENCE_NEWS_SNOOPS - agent->fresh_count;
 
-    for (unsigned i = 0; i < agent->fresh_count; i++)
+    for (unsigned i = 0; !all && i < agent->fresh_count; i++)
         put_snoop(coherence, agent->id, news, agent->fresh[i].page, agent->fresh[i].id,
                   (enum bi_snp)agent->fresh[i].kind);
     news->waiting = directory_each_snoop(coherence->directory, (uint16_t)agent->id,
-                                         repeat || agent->all_fresh ? room : 0, collect, &collector) > 0;
-    news->fresh = agent->fresh_count;
+                                         all ? COHERENCE_NEWS_SNOOPS : 0, collect, &collector) > 0;
+    news->fresh = agent->fresh_count < news->count ? agent->fresh_count : news->count;
     agent->fresh_count = 0;
     agent->all_fresh = false;
 }
@@ -260,7 +260,7 @@ void coherence_attend(struct coherence *coherence, struct coherence_binding *bin
     }
     news_out->fate = COHERENCE_LIVES;
     news_out->expires_ns = agent->expires_ns;
-    gather(coherence, agent, repeat, news_out);
+    gather(coherence, agent, repeat || agent->all_fresh, news_out);
 }
 
 void coherence_extend(struct coherence *coherence, const struct coherence_binding *binding, uint64_t lost_ns,
