@@ -10,9 +10,9 @@
  * When the server falls silent the lane shakes hands again while it goes on repeating its requests. If the
  * server answers the handshake but, after a last round of repeats, not the requests, the session is lost (it
  * expired, or the server restarted). The INIT names it, and the server ends it before it answers: from then
- * on no datagram of it that is still on its way does anything. So a request that only reads moves to the new
- * session, and one that may have changed something ends with -CXE_EUNKNOWN: it was executed or not, nobody
- * can tell which, but it will not be later.
+ * on no datagram of it that is still on its way does anything. So what only reads moves to the new session,
+ * and what may have changed something ends with -CXE_EUNKNOWN: it was done or not, nobody can tell which, but
+ * it will not be later.
  *
  * The server keeps a session that it never heard of for a few seconds only. So a new one begins with a PING
  * where there is no request to begin it with, repeated until anything is heard.
