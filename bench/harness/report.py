@@ -1,0 +1,249 @@
+"""report.py - a run's figures as one HTML file that needs no network, and the same plots as SVG and PNG for a paper
+
+What is drawn follows from the figures alone. `series` says where one belongs: {"plot", "x_label", "curve", "x"} is a point
+of a curve, {"plot", "bar"} a bar. Figures that end in .p50, .p90, .p99 and .p999 make a latency distribution. Every plot
+has its table below it.
+"""
+import html
+import io
+import json
+import pathlib
+import re
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plot  # noqa: E402  (the backend comes first)
+
+# Stand-ins that a reader's light or dark theme replaces (see STYLE); a paper gets them as they are.
+INK, FAINT = "#1b1f24", "#8a9199"
+CURVES = ["#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#56b4e9"]
+PERCENTILES = ["p50", "p90", "p99", "p999"]
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --faint: #8a9199; --paper: #ffffff; --line: #d8dde2; --good: #1a7f37;
+        --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --faint: #8f969d; --paper: #15181c; --line: #333a41;
+        --good: #57ab5a; --bad: #f47067; } }
+body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; max-width: 62rem;
+       margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; margin: .5rem 0 2rem; }
+td, th { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: right; }
+td:first-child, th:first-child, td.text, th.text { text-align: left; }
+.met { color: var(--good); } .missed { color: var(--bad); font-weight: 600; }
+svg { max-width: 100%; height: auto; } figure { margin: 1rem 0; } .scroll { overflow-x: auto; }
+summary { cursor: pointer; color: var(--faint); } .faint { color: var(--faint); }
+"""
+
+
+# ---- what there is to draw ----
+
+
+def distributions(figures):
+    """{name: {percentile: value}} of latencies whose distribution is known."""
+    found = {}
+    for figure in figures:
+        base, _, percentile = figure["name"].rpartition(".")
+        if percentile in PERCENTILES and figure["unit"] == "us":
+            found.setdefault(base, {})[percentile] = figure
+    return {name: parts for name, parts in found.items() if len(parts) == len(PERCENTILES)}
+
+
+def by_plot(figures, key):
+    """{plot: [figures]} of those whose series has `key`."""
+    found = {}
+    for figure in figures:
+        series = figure.get("series")
+        if series and key in series:
+            found.setdefault(series["plot"], []).append(figure)
+    return found
+
+
+# ---- drawing ----
+
+
+def axes_of(title, x_label, y_label, height=3.6):
+    drawing, axes = plot.subplots(figsize=(8, height))
+    axes.set_title(title, loc="left", color=INK, fontsize=12)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.tick_params(colors=INK, which="both")
+    axes.grid(True, color=FAINT, alpha=.25, linewidth=.6)
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+    return drawing, axes
+
+
+def legend(axes, **options):
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, **options)
+
+
+def draw_distributions(found):
+    drawing, axes = axes_of("Latency distributions", "percentile", "us")
+    for colour, (name, parts) in zip(CURVES * 9, found.items()):
+        axes.plot(PERCENTILES, [parts[percentile]["value"] for percentile in PERCENTILES], "o-", color=colour, label=name,
+                  linewidth=1.4, markersize=4)
+    axes.set_yscale("log")
+    legend(axes, ncols=2)
+    return drawing
+
+
+def draw_curves(title, figures):
+    drawing, axes = axes_of(title, figures[0]["series"]["x_label"], figures[0]["unit"])
+    curves = {}
+    for figure in figures:
+        curves.setdefault(figure["series"]["curve"], []).append(figure)
+    for colour, (name, points) in zip(CURVES * 9, curves.items()):
+        points.sort(key=lambda figure: figure["series"]["x"])
+        x = [figure["series"]["x"] for figure in points]
+        axes.plot(x, [figure["value"] for figure in points], "o-", color=colour, label=name, linewidth=1.4, markersize=4)
+        axes.fill_between(x, [figure["quartiles"][0] for figure in points], [figure["quartiles"][1] for figure in points],
+                          color=colour, alpha=.15, linewidth=0)
+    spread = sorted(figure["series"]["x"] for figure in figures if figure["series"]["x"] > 0)
+    if spread and spread[-1] / spread[0] >= 50:
+        axes.set_xscale("log")
+    values = sorted(figure["value"] for figure in figures if figure["value"] > 0)
+    if values and values[-1] / values[0] >= 20:
+        axes.set_yscale("log")
+    elif values:
+        axes.set_ylim(bottom=0)
+    legend(axes)
+    return drawing
+
+
+def draw_bars(title, figures):
+    drawing, axes = axes_of(title, figures[0]["unit"], "", height=1 + .38 * len(figures))
+    figures = sorted(figures, key=lambda figure: figure["value"], reverse=True)
+    names = [figure["series"]["bar"] for figure in figures]
+    colours = [CURVES[0] if name.startswith("cxe") else FAINT for name in names]
+    bars = axes.barh(names, [figure["value"] for figure in figures], color=colours)
+    axes.bar_label(bars, labels=[f" {figure['value']:.3g}" for figure in figures], color=INK, fontsize=8)
+    axes.margins(x=.12)
+    return drawing
+
+
+def drawings(figures):
+    """[(title, drawing, figures in it)]"""
+    found = distributions(figures)
+    made = []
+    if found:
+        made.append(("Latency distributions", draw_distributions(found),
+                     [figure for parts in found.values() for figure in parts.values()]))
+    made += [(title, draw_curves(title, group), group) for title, group in by_plot(figures, "curve").items()]
+    made += [(title, draw_bars(title, group), group) for title, group in by_plot(figures, "bar").items()]
+    return made
+
+
+# ---- writing ----
+
+
+def slug(title):
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def inline_svg(drawing, name):
+    """The drawing as SVG whose colours follow the page, and whose ids are its own."""
+    buffer = io.StringIO()
+    drawing.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg"):]
+    text = re.sub(r'(id="|href="#|url\(#)', lambda match: match.group(1) + name + "-", text)
+    return text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+
+
+def number(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
+def row(figure):
+    met = {None: "", True: '<span class="met">met</span>', False: '<span class="missed">not met</span>'}[figure["met"]]
+    goal = "" if figure["goal"] is None else f"{number(figure['goal'])}{' x' if figure['goal_of'] == 'ratio' else ''} {met}"
+    ratio = "" if figure["ratio"] is None else f"{figure['ratio']:.2f} x"
+    cells = [html.escape(figure["name"]), number(figure["value"]), html.escape(figure["unit"]),
+             " .. ".join(number(end) for end in figure["quartiles"]), html.escape(figure["floor"] or ""),
+             number(figure["floor_value"]), ratio, goal]
+    setting = f'<br><span class="faint">{html.escape(figure["setting"])}</span>' if figure.get("setting") else ""
+    return "<tr>" + "".join(f"<td{' class=text' if i == 4 else ''}>{cell}{setting if i == 0 else ''}</td>"
+                            for i, cell in enumerate(cells)) + "</tr>"
+
+
+def table(figures):
+    heads = ["figure", "value", "unit", "quartiles", "beside", "its value", "ratio", "goal"]
+    head = "".join(f"<th{' class=text' if name == 'beside' else ''}>{name}</th>" for name in heads)
+    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(row(figure) for figure in figures)}</table></div>'
+
+
+def machine_text(machine):
+    words = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB",
+             "virtual" if machine["virtual"] else "real", f"Linux {machine['kernel']} {machine['architecture']}",
+             f"{machine['steal_percent']} % of its time given to others",
+             "mitigated: " + (" ".join(machine["mitigated"]) or "nothing"),
+             "vulnerable: " + (" ".join(machine["vulnerable"]) or "nothing")]
+    return html.escape("; ".join(words))
+
+
+def summary(figures):
+    judged = [figure for figure in figures if figure["met"] is not None]
+    met = sum(figure["met"] for figure in judged)
+    return f"{len(figures)} figures; {met} of {len(judged)} goals are met."
+
+
+def beaten(figures):
+    """Rivals that win, by name: their bar is the better one."""
+    lines = []
+    for title, group in by_plot(figures, "bar").items():
+        ours = [figure for figure in group if figure["series"]["bar"].startswith("cxe")]
+        for figure in group:
+            if figure in ours or not ours:
+                continue
+            better = max if figure["more_is_better"] else min
+            best = better(own["value"] for own in ours)
+            if better(best, figure["value"]) != best:
+                lines.append(f"{title}: {figure['series']['bar']} ({number(figure['value'])} {figure['unit']}) is better than "
+                             f"cxe at its best ({number(best)})")
+    return lines
+
+
+def page(document, parts):
+    machine, figures = document["machine"], document["figures"]
+    sections = [f"<h2>{html.escape(title)}</h2><figure>{svg}</figure><details><summary>the numbers</summary>"
+                f"{table(group)}</details>" for title, svg, group in parts]
+    wins = "".join(f"<li>{html.escape(line)}</li>" for line in beaten(figures)) or "<li>nowhere</li>"
+    skipped = "".join(f"<li>{html.escape(item['name'])}: {html.escape(item['why'])}</li>" for item in document["skipped"])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>CXE benchmark, {machine['date']}</title><style>{STYLE}</style></head><body>
+<h1>CXE benchmark</h1>
+<p>{machine['date']}, commit {html.escape(machine['commit'])}<br><span class="faint">{machine_text(machine)}</span></p>
+<p id="summary">{summary(figures)}</p>
+<h2>Where a rival wins</h2><ul>{wins}</ul>
+{"<h2>Skipped</h2><ul>" + skipped + "</ul>" if skipped else ""}
+{"".join(sections)}
+<h2>All figures</h2>{table(figures)}
+</body></html>
+"""
+
+
+def write(document, folder):
+    """Writes report.html and plots/*.{svg,png} into the folder; returns the page's path."""
+    folder = pathlib.Path(folder)
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    parts = []
+    for title, drawing, group in drawings(document["figures"]):
+        name = slug(title)
+        for kind in ("svg", "png"):
+            drawing.savefig(folder / "plots" / f"{name}.{kind}", dpi=200, bbox_inches="tight", facecolor="white")
+        parts.append((title, inline_svg(drawing, name), group))
+        plot.close(drawing)
+    path = folder / "report.html"
+    path.write_text(page(document, parts))
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: report.py FIGURES.json FOLDER")
+    print(write(json.loads(pathlib.Path(sys.argv[1]).read_text()), sys.argv[2]))

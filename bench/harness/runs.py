@@ -1,0 +1,138 @@
+"""runs.py - programs on less and less local memory: under cxe run, and under a memory cgroup with swap"""
+import contextlib
+import json
+import pathlib
+import subprocess
+import time
+
+from .processes import wait_for
+from .rivals import CLIENT_CPU, Missing, Swap, results, run
+
+SHARES = (100, 75, 50, 25, 10)  # per cent of the memory that is local
+MINIMUM = 4 << 20               # what cxe run and a process need at least
+
+
+class Local:
+    """No limit at all: what the others are compared with."""
+
+    name = "local"
+
+    def prefix(self, local_bytes):
+        return []
+
+    def stats(self):
+        return {}
+
+
+class OnPool:
+    """cxe run: what does not fit is on the pool."""
+
+    name = "cxe"
+
+    def __init__(self, pool, folder, size_bytes, *options):
+        self.pool, self.file = pool, pathlib.Path(folder) / "run.json"
+        self.size_bytes, self.options = size_bytes, options
+
+    def prefix(self, local_bytes):
+        self.file.unlink(missing_ok=True)
+        return [self.pool.cxe, "run", "--strict", "--local", max(local_bytes, MINIMUM), "--size", self.size_bytes,
+                "--stats", self.file, *self.options, *self.pool.options(), "--"]
+
+    def stats(self):
+        return json.loads(self.file.read_text()) if self.file.exists() else {}
+
+
+class OnSwap:
+    """A memory cgroup of the same size, the rest in zram or in a swap file."""
+
+    def __init__(self, swap, name):
+        self.swap, self.name = swap, name
+
+    def prefix(self, local_bytes):
+        return self.swap.prefix(max(local_bytes, MINIMUM) + (4 << 20))  # the program itself has to live, too
+
+    def stats(self):
+        return {}
+
+
+def measure(build, system, workload, bytes_, share, *options, seconds=900):
+    """One run of a workload. Returns {figure: value} and what the system counted."""
+    command = [build / "bin" / f"workload-{workload}", f"--bytes={bytes_}", *options]
+    text = run([*system.prefix(bytes_ * share // 100), *command], CLIENT_CPU, seconds)
+    return results(text), system.stats()
+
+
+@contextlib.contextmanager
+def redis(processes, folder, name, prefix):
+    """A redis-server that keeps nothing on disk, on a socket of its own."""
+    path, log = pathlib.Path(folder) / f"{name}.sock", pathlib.Path(folder) / f"{name}.log"
+    path.unlink(missing_ok=True)
+    process = processes.start([*prefix, "/usr/bin/redis-server", "--port", "0", "--unixsocket", path, "--save", "",
+                               "--appendonly", "no", "--dir", folder], log)
+    try:
+        wait_for(f"redis-server ({name})", process, log, path.exists)
+        yield path
+    finally:
+        processes.stop(process)
+
+
+def ycsb(build, path, records, seconds, workloads="ABCDEF", load=True):
+    return results(run([build / "bin" / "workload-ycsb", *(["--load"] if load else []), f"--records={records}",
+                        f"--seconds={seconds}", f"--workloads={workloads}", path], None, 1200))
+
+
+SQL = """
+create table t(id integer primary key, k integer, v text);
+with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows})
+insert into t select i, (i * 2654435761) % 1000003, printf('%0200d', i) from n;
+create index t_k on t(k);
+select count(*), sum(k), sum(length(v)) from t;
+select sum(x) from (select a.id * b.id % 97 as x from t a join t b on a.k = b.k);
+update t set v = printf('%0200d', k) where id % 3 = 0;
+select sum(substr(v, 150)) from t order by k;
+"""
+
+
+def sqlite(prefix, rows):
+    """Seconds, and what came out: the same for every memory, or it is wrong."""
+    start = time.monotonic()
+    done = subprocess.run([str(word) for word in [*prefix, "sqlite3", ":memory:"]], input=SQL.format(rows=rows), text=True,
+                          capture_output=True, timeout=1200)
+    if done.returncode != 0 or not done.stdout:
+        raise RuntimeError(f"sqlite3 failed: {done.stderr.strip()[-300:]}")
+    return time.monotonic() - start, done.stdout
+
+
+def page_cache_hits(trace, pages):
+    """Hit ratios of caches of so many pages over a trace: first in first out, least recently used."""
+    return fifo_hits(trace, pages), lru_hits(trace, pages)
+
+
+def fifo_hits(trace, pages):
+    present, queue, head, hits = set(), [], 0, 0
+    for page in trace:
+        if page in present:
+            hits += 1
+            continue
+        if len(present) == pages:
+            present.discard(queue[head])
+            head += 1
+        present.add(page)
+        queue.append(page)
+    return hits / len(trace)
+
+
+def lru_hits(trace, pages):
+    present, hits = {}, 0  # a dict keeps the order in which keys were put in
+    for page in trace:
+        if page in present:
+            hits += 1
+            del present[page]
+        elif len(present) == pages:
+            del present[next(iter(present))]
+        present[page] = None
+    return hits / len(trace)
+
+
+__all__ = ["Local", "Missing", "MINIMUM", "OnPool", "OnSwap", "SHARES", "Swap", "measure", "page_cache_hits", "redis",
+           "sqlite", "ycsb"]
