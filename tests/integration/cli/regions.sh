@@ -14,6 +14,10 @@ cxe region create one 1M --json >"$work/one"
 [ "$(member ephemeral <"$work/one")" = False ] || fail "it is ephemeral without having been asked"
 cxe region create two/b.c-d_e 8K --ephemeral >/dev/null
 [ "$(cxe region stat two/b.c-d_e --json | member ephemeral)" = True ] || fail "--ephemeral is lost"
+[ "$(cxe region stat two/b.c-d_e --json | member shared)" = False ] || fail "shared without having been asked"
+cxe region create --shared both 8K --json | member shared | grep -qx True || fail "--shared is lost"
+cxe region list | grep -q '^both .*shared' || fail "the list does not say shared"
+cxe region rm both
 
 # Names are listed all, each once, also when there are more than one batch of them.
 for i in $(seq 150); do
