@@ -39,16 +39,27 @@ int client_open(struct client *client, const struct daemon daemons[CLIENT_SERVER
     return error;
 }
 
-bool client_has_mode(enum shape_mode mode, const char **why_out)
+static int map_target(struct target *target)
 {
-    *why_out = "this library has no coherent mappings";
-    return mode != SHAPE_MAPPED && mode != SHAPE_MIXED;
+    const struct cxe_map_options options = {.flags = CXE_MAP_NO_PREFETCH};
+    void *address;
+    int error = cxe_map(target->region, &options, &address);
+
+    if (!error)
+        target->mapped = address;
+    return error;
 }
 
 int client_map(struct client *client)
 {
-    (void)client;
-    return -EOPNOTSUPP;
+    int error = 0;
+
+    for (unsigned i = 0; !error && i < CLIENT_SERVERS; i++) {
+        error = map_target(&client->clean[i]);
+        if (!error)
+            error = map_target(&client->faulty[i]);
+    }
+    return error;
 }
 
 /* ---- where things are ---- */

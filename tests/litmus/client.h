@@ -36,9 +36,8 @@ struct work {
  * with a sentence in cxe_last_error. */
 int client_open(struct client *client, const struct daemon daemons[CLIENT_SERVERS], const char *fault);
 
-/* Whether this build and machine can run the mode; if not, *why_out says what is missing. */
-bool client_has_mode(enum shape_mode mode, const char **why_out);
-/* The modes with mappings need this first. Negative errno. */
+/* The modes with mappings need this first. -EPERM, -ENOSYS: there is no userfaultfd here; and other errors.
+ */
 int client_map(struct client *client);
 
 /* Does the work. Negative errno. */

@@ -26,7 +26,9 @@ struct histogram {
 
 struct runner;
 
-/* Starts daemons and processes. To be called before the caller has threads. Fails the test if it cannot. */
+/* Starts daemons and processes; with `mapped` each process maps the regions. To be called before the caller
+ * has threads. NULL: mappings are impossible here, and the test is skipped. Fails the test if anything else
+ * is amiss. */
 struct runner *runner_open(uint64_t seed, bool mapped);
 void runner_close(struct runner *runner);
 

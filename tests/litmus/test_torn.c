@@ -28,17 +28,20 @@
 
 TestSuite(torn);
 
-#define LINE_WORDS  (LINE_BYTES / 8)
-#define WHOLE_LINES 8 /* 0..7 */
-#define SPLIT_FIRST 8 /* 8..15 */
-#define SPLIT_LINES 8
-#define BLOCK_FIRST 16 /* 16..23 */
-#define USED_LINES  24
-#define STAMP_MASK  ((1ull << 48) - 1)
-#define COUNTER_ONE (1ull << 48)
-#define PAIR_MASK   0xffff000000000000ull /* bytes 48..63: words 6 and 7 */
-#define READS       2000000
-#define CONTROL_MAX 200000000ull
+#define LINE_WORDS   (LINE_BYTES / 8)
+#define WHOLE_LINES  8 /* 0..7 */
+#define SPLIT_FIRST  8 /* 8..15 */
+#define SPLIT_LINES  8
+#define BLOCK_FIRST  16 /* 16..23 */
+#define USED_LINES   24
+#define STAMP_MASK   ((1ull << 48) - 1)
+#define COUNTER_ONE  (1ull << 48)
+#define PAIR_MASK    0xffff000000000000ull /* bytes 48..63: words 6 and 7 */
+#define READS        2000000
+#define CONTROL_SEEN 100           /* so much must go wrong where nothing prevents it, or nothing was seen */
+#define CONTROL_MAX  2000000000ull /* reads in which it must */
+#define WRITERS      2
+#define READERS      2
 
 static uint64_t reads_wanted(uint64_t otherwise)
 {
@@ -119,8 +122,8 @@ struct hammer {
     bool over;
     uint64_t reads_wanted;
     uint64_t reads, torn; /* of all readers: atomic */
+    uint64_t control;     /* torn copies among those that look at no version: atomic */
     uint64_t writes;
-    bool unversioned; /* the control: copies without looking at the version */
 };
 
 static void write_whole(struct hammer *hammer, uint64_t stamp, uint64_t dice)
@@ -187,79 +190,137 @@ static void *write_lines(void *argument)
     return NULL;
 }
 
-static void read_lines(const struct hammer *hammer, unsigned first, unsigned count, uint64_t *words)
+/* The control: a copy that looks at no version. Without such there is nothing to be seen. */
+static bool copy_is_torn(const struct hammer *hammer, unsigned line)
 {
-    if (hammer->unversioned)
-        racy_load(words, pool_frame(hammer->pool, hammer->frame) + first * LINE_BYTES, count * LINE_BYTES);
-    else
-        line_read(hammer->pool, hammer->frame, first, count, (uint8_t *)words);
+    uint64_t words[LINE_WORDS];
+
+    racy_load(words, pool_frame(hammer->pool, hammer->frame) + line * LINE_BYTES, LINE_BYTES);
+    return count_torn(words, line, 1) > 0;
+}
+
+/* Enough was read, and the writers were met. */
+static bool enough(const struct hammer *hammer)
+{
+    uint64_t reads = load_relaxed(&hammer->reads);
+
+    return reads >= CONTROL_MAX ||
+           (reads >= hammer->reads_wanted && load_relaxed(&hammer->control) >= CONTROL_SEEN);
 }
 
 static void *read_and_look(void *argument)
 {
     struct hammer *hammer = argument;
     uint64_t random = fetch_add_relaxed(&hammer->seed, 1), words[USED_LINES * LINE_WORDS];
-    unsigned torn = 0;
 
-    while (load_relaxed(&hammer->reads) < hammer->reads_wanted && !(torn > 0 && hammer->unversioned)) {
-        unsigned reads = 0;
+    while (!enough(hammer)) {
+        unsigned reads = 0, torn = 0, control = 0;
 
         for (unsigned i = 0; i < 100; i++) {
             uint64_t dice = random_next(&random);
             unsigned first = (unsigned)dice % USED_LINES;
             unsigned count = 1 + (unsigned)(dice >> 32) % (USED_LINES - first);
 
-            read_lines(hammer, first, 1, words); /* one line is a path of its own */
+            line_read(hammer->pool, hammer->frame, first, 1, (uint8_t *)words); /* a path of its own */
             torn += count_torn(words, first, 1);
-            read_lines(hammer, first, count, words);
+            line_read(hammer->pool, hammer->frame, first, count, (uint8_t *)words);
             torn += count_torn(words, first, count);
-            read_lines(hammer, BLOCK_FIRST, BLOCK_LINES, words);
+            line_read(hammer->pool, hammer->frame, BLOCK_FIRST, BLOCK_LINES, (uint8_t *)words);
             torn += !block(words);
             reads += 1 + count + BLOCK_LINES;
+            for (unsigned line = 0; line < USED_LINES; line++)
+                control += copy_is_torn(hammer, line);
         }
         fetch_add_relaxed(&hammer->reads, reads);
+        fetch_add_relaxed(&hammer->torn, torn);
+        fetch_add_relaxed(&hammer->control, control);
     }
-    fetch_add_relaxed(&hammer->torn, torn);
     return NULL;
 }
 
-static void run_hammer(struct hammer *hammer)
+static void open_pool(struct pool **pool_out, uint32_t *frame_out)
 {
     const struct pool_options options = {.bytes = 4 * PAGE_BYTES, .workers = 1};
-    pthread_t writer, readers[2];
     char why[256];
 
-    cr_assert_eq(pool_open(&options, why, sizeof(why), &hammer->pool), 0, "%s", why);
-    hammer->frame = pool_alloc(hammer->pool, 1);
-    cr_assert_eq(pthread_create(&writer, NULL, write_lines, hammer), 0);
-    for (unsigned i = 0; i < 2; i++)
-        cr_assert_eq(pthread_create(&readers[i], NULL, read_and_look, hammer), 0);
-    for (unsigned i = 0; i < 2; i++)
-        pthread_join(readers[i], NULL);
-    store_relaxed(&hammer->over, true);
-    pthread_join(writer, NULL);
-    printf("%" PRIu64 " lines read, %" PRIu64 " writes, %" PRIu64 " torn\n", hammer->reads, hammer->writes,
-           hammer->torn);
-    pool_close(hammer->pool);
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        cr_skip_test("one processor: nobody reads while another writes");
+    cr_assert_eq(pool_open(&options, why, sizeof(why), pool_out), 0, "%s", why);
+    *frame_out = pool_alloc(*pool_out, 1);
 }
 
 Test(torn, no_reader_of_the_pool_sees_part_of_a_write)
 {
     struct hammer hammer = {.seed = random_seed(), .reads_wanted = reads_wanted(5 * READS)};
+    pthread_t writers[WRITERS], readers[READERS];
 
-    run_hammer(&hammer);
+    open_pool(&hammer.pool, &hammer.frame);
+    for (unsigned i = 0; i < WRITERS; i++)
+        cr_assert_eq(pthread_create(&writers[i], NULL, write_lines, &hammer), 0);
+    for (unsigned i = 0; i < READERS; i++)
+        cr_assert_eq(pthread_create(&readers[i], NULL, read_and_look, &hammer), 0);
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(readers[i], NULL);
+    store_relaxed(&hammer.over, true);
+    for (unsigned i = 0; i < WRITERS; i++)
+        pthread_join(writers[i], NULL);
+    printf("%" PRIu64 " lines read, %" PRIu64 " writes, %" PRIu64 " torn; copies without version: %" PRIu64
+           " torn\n",
+           hammer.reads, hammer.writes, hammer.torn, hammer.control);
     cr_expect_eq(hammer.torn, 0);
-    cr_expect_gt(hammer.writes, 0);
+    cr_expect_geq(hammer.control, CONTROL_SEEN, "either nobody wrote meanwhile, or the test is blind");
+    pool_close(hammer.pool);
 }
 
-Test(torn, a_copy_that_looks_at_no_version_does)
-{
-    struct hammer hammer = {.seed = random_seed(), .reads_wanted = CONTROL_MAX, .unversioned = true};
+/* ---- words ---- */
 
-    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-        cr_skip_test("one processor: nobody copies while another writes");
-    run_hammer(&hammer);
-    cr_expect_gt(hammer.torn, 0, "either nobody wrote meanwhile, or the test is blind");
+struct counters {
+    struct pool *pool;
+    uint32_t frame;
+    uint64_t locked, plain; /* additions: atomic */
+    uint64_t word;          /* where the plain ones go: the control */
+    bool over;
+};
+
+static void *add_up(void *argument)
+{
+    static const struct wire_word one = {{1}};
+    struct counters *counters = argument;
+    struct wire_word old;
+    uint64_t added = 0;
+
+    while (!load_relaxed(&counters->over)) {
+        line_atomic(counters->pool, counters->frame, 0, OP_FETCH_ADD, 3, &one, &old);
+        store_relaxed(&counters->word, load_relaxed(&counters->word) + 1);
+        added++;
+        if (added % 1000 == 0)
+            fetch_add_relaxed(&counters->plain, 1000);
+    }
+    fetch_add_relaxed(&counters->locked, added);
+    return NULL;
+}
+
+Test(torn, no_addition_to_a_word_is_lost)
+{
+    uint64_t until_ns = clock_now_ns() + 100 * NS_PER_S, word;
+    struct counters counters = {0};
+    pthread_t threads[2];
+
+    open_pool(&counters.pool, &counters.frame);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, add_up, &counters), 0);
+    while (clock_now_ns() < until_ns &&
+           load_relaxed(&counters.plain) < load_relaxed(&counters.word) + 10 * CONTROL_SEEN)
+        usleep(1000);
+    store_relaxed(&counters.over, true);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    memcpy(&word, pool_frame(counters.pool, counters.frame), sizeof(word));
+    printf("%" PRIu64 " additions; with plain ones %" PRIu64 " would be lost\n", counters.locked,
+           counters.locked - counters.word);
+    cr_expect_eq(word, counters.locked);
+    cr_expect_lt(counters.word, counters.locked, "the threads never met");
+    pool_close(counters.pool);
 }
 
 /* ---- the same over the network ---- */

@@ -59,6 +59,15 @@ Test(window, an_answer_counts_once)
     cr_assert_not(window_answered(&window, 999, 1, 20));
 }
 
+Test(window, an_answer_ends_the_request_it_names_and_no_other_of_its_slot)
+{
+    uint64_t seq = send_one(0);
+
+    cr_assert_not(window_answered(&window, seq + SESSION_SLOTS, 1, 10));
+    cr_assert(window_in_flight(&window, seq));
+    cr_assert(window_answered(&window, seq, 1, 20));
+}
+
 Test(window, an_overdue_request_is_repeated_later_and_later)
 {
     uint64_t seq = send_one(0), due = window_next_due_ns(&window), wait = due;

@@ -1,0 +1,183 @@
+"""table.py - the seeded bugs: in which file, which text becomes which, which test must find it, within how long"""
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    file: str
+    bug: str
+    old: str
+    new: str
+    test: str  # a target of ninja, and a program in build/tests
+    filter: str = "*/*"
+    seconds: float = 60  # more than this: it hangs
+
+
+LINE = "unit.fabricd.line"
+TORN = "litmus.torn"
+POOL_TORN = "torn/no_reader*"
+LITMUS = "litmus.litmus"
+LINEAR = "litmus.linearizable"
+LINEAR_ALL = "linearizable/every*"
+SLOTS = "unit.proto.session.slots"
+WINDOW = "unit.proto.session.window"
+RECORD = "unit.proto.secure.record"
+EXECUTOR = "unit.fabricd.executor"
+REGION = "unit.fabricd.region"
+DIRECTORY = "unit.fabricd.directory"
+MODEL = "model.directory_model"
+
+MUTANTS = [
+    # ---- lines ----
+    Mutant("fabricd/line.c", "a reader does not look at the version again",
+           "__builtin_expect(load_relaxed(version) == before, 1)", "1", TORN, POOL_TORN),
+    Mutant("fabricd/line.c", "a reader does not mind a writer at work",
+           "if (__builtin_expect(!(before & 1), 1)) {", "if (1) {", TORN, POOL_TORN),
+    Mutant("fabricd/line.c", "a writer leaves the version as it was",
+           "store_release(version, locked_at + 2);", "store_release(version, locked_at);", TORN, POOL_TORN),
+    Mutant("fabricd/line.c", "a single line is read under the page's first version word",
+           "read_block(&versions[first / BLOCK_LINES], lines + first * LINE_BYTES, 1, bytes_out);",
+           "read_block(&versions[0], lines + first * LINE_BYTES, 1, bytes_out);", TORN, POOL_TORN),
+    Mutant("fabricd/line.c", "two writers may hold one version word",
+           "if (!(found & 1) && cas_acquire(version, &found, found + 1)) {",
+           "if (cas_acquire(version, &found, found | 1)) {", TORN, POOL_TORN),
+    Mutant("fabricd/line.c", "atomics take no version word",
+           "    locked_at = version_lock(version);\n    if (width_log2 == 4)",
+           "    locked_at = load_relaxed(version) & ~1u;\n    if (width_log2 == 4)", TORN, "torn/no_addition*"),
+    Mutant("fabricd/line.c", "a masked write forgets the bytes that stay",
+           "old = (old & keep) | (new & ~keep);", "old = new & ~keep;", LINE),
+    Mutant("fabricd/line.c", "a CAS of 16 bytes compares 8",
+           "memcmp(old_out, &operands[0], sizeof(*old_out)) != 0", "memcmp(old_out, &operands[0], 8) != 0", LINE),
+    Mutant("fabricd/line.c", "a CAS stores whatever it finds",
+           "if (opcode == OP_CAS && old != operand)", "if (opcode == OP_CAS && old == ~operand)", LITMUS,
+           "litmus/operations_that_wait", 120),
+
+    # ---- the server's half of exactly-once ----
+    Mutant("proto/session/slots.c", "a request from beyond the window is taken",
+           "if (seq == next_seq(slot, slot_of(seq)))", "if (seq >= next_seq(slot, slot_of(seq)))", SLOTS),
+    Mutant("proto/session/slots.c", "the digest of a repeat is not compared",
+           "return digest == slot->digest ? SLOT_REMEMBER : SLOT_BROKEN;", "return SLOT_REMEMBER;", SLOTS),
+    Mutant("proto/session/slots.c", "a repeat that changes something is done again",
+           "return digest == slot->digest ? SLOT_REMEMBER : SLOT_BROKEN;", "return SLOT_EXECUTE;", LINEAR, LINEAR_ALL, 120),
+    Mutant("proto/session/slots.c", "a late duplicate counts as a repeat",
+           "if (seq < slot->seq)\n        return SLOT_IGNORE;", "if (seq < slot->seq)\n        return SLOT_EXECUTE;", SLOTS),
+    Mutant("proto/session/slots.c", "a remembered answer is shorter than the first",
+           "slot->value_bytes = value_bytes;", "slot->value_bytes = value_bytes / 2;", SLOTS),
+    Mutant("proto/session/slots.c", "slots are counted from the wrong end",
+           "return index == 0 ? SESSION_SLOTS : index;", "return index;", SLOTS),
+
+    # ---- the client's half ----
+    Mutant("proto/session/window.c", "one request too many is in flight",
+           "window->next_seq - window->oldest < SESSION_SLOTS &&", "window->next_seq - window->oldest <= SESSION_SLOTS &&",
+           WINDOW),
+    Mutant("proto/session/window.c", "a loss does not make the window smaller",
+           "window->allowed = window->allowed > 1 ? window->allowed / 2 : 1;", "(void)0;", WINDOW),
+    Mutant("proto/session/window.c", "a repeat waits no longer than the one before",
+           "rto <<= tries > 10 ? 10 : tries;", "rto <<= 0;", WINDOW),
+    Mutant("proto/session/window.c", "an answer ends whatever request has its slot",
+           "if (!slot->in_flight || slot->seq != seq || slot->tries == 0)\n        return false;",
+           "if (!slot->in_flight || slot->tries == 0)\n        return false;", WINDOW),
+    Mutant("proto/session/window.c", "each loss of one congestion halves the window again",
+           "if (lost_counter < window->cut_counter)", "if (lost_counter == UINT64_MAX)", WINDOW),
+
+    # ---- records ----
+    Mutant("proto/secure/record.c", "what was received is not marked",
+           "    window_mark(opener, counter);\n    if (opener->previous", "    if (opener->previous", RECORD),
+    Mutant("proto/secure/record.c", "records older than the replay window are taken",
+           "if (opener->newest_counter - counter >= WINDOW_BITS)\n        return false;",
+           "if (opener->newest_counter - counter >= WINDOW_BITS)\n        return true;", RECORD),
+    Mutant("proto/secure/record.c", "the replay window is cut in half",
+           "if (opener->newest_counter - counter >= WINDOW_BITS)", "if (opener->newest_counter - counter >= WINDOW_BITS / 2)",
+           RECORD),
+    Mutant("proto/secure/record.c", "a forged record moves the key on",
+           "    if (!error) {\n        opener->phase++;", "    {\n        opener->phase++;", RECORD),
+    Mutant("proto/secure/record.c", "the key before is good for ever",
+           "if (ahead == UINT8_MAX && now_ns < opener->previous_until_ns)", "if (ahead == UINT8_MAX)", RECORD),
+    Mutant("proto/secure/record.c", "a counter is used twice", "    sealer->counter++;\n", "", RECORD),
+
+    # ---- requests ----
+    Mutant("fabricd/executor.c", "operations behind one that failed are done",
+           "out->status = (uint8_t)status_of_errno(error);\n                return;",
+           "out->status = (uint8_t)status_of_errno(error);\n                continue;", EXECUTOR),
+    Mutant("fabricd/region_access.c", "a sealed region can be written",
+           "if (load_relaxed(&region->flags) & REGION_SEALED)", "if (load_relaxed(&region->flags) & REGION_SEALED & 0)",
+           REGION),
+    Mutant("fabricd/region_access.c", "a lost page reads as zeros",
+           "        if (value == 0) {\n            memset(bytes_out", "        if (value == 0 || value == ENTRY_POISON) {\n            "
+           "memset(bytes_out", REGION),
+    Mutant("fabricd/region_access.c", "a page shared with a clone is written in place",
+           "return value != 0 && !(value & ENTRY_SHARED) && value != ENTRY_POISON;",
+           "return value != 0 && value != ENTRY_POISON;", REGION),
+    Mutant("fabricd/region_internal.h", "a handle is good for every tenant",
+           "load_acquire(&region->generation) != generation || region->tenant != tenant)",
+           "load_acquire(&region->generation) != generation || tenant == UINT16_MAX)", REGION),
+    Mutant("fabricd/region_internal.h", "a deleted region's handle names the next one",
+           "load_acquire(&region->generation) != generation || region->tenant != tenant)",
+           "region->tenant != tenant)", REGION),
+    Mutant("fabricd/worker_frame.c", "an old record leads the answers astray",
+           "    if (counter != session->opener.newest_counter)\n        return;\n", "    (void)counter;\n", "unit.live.hostile"),
+    Mutant("fabricd/worker_frame.c", "a session that was replaced goes on",
+           "        end_replaced(worker, claim, tenant, now_ns);\n", "", "unit.live.replace"),
+
+    # ---- lanes ----
+    Mutant("client/lane_frame.c", "operations on one line are in two requests",
+           "if (order_claim(lane->order, &lane->window, op->region, offset, claimed, frame->seq))\n        return true;",
+           "order_claim(lane->order, &lane->window, op->region, offset, claimed, frame->seq);\n    if (lane->order)\n"
+           "        return true;", LITMUS, "litmus/operations_in_flight", 120),
+    Mutant("client/lane_frame.c", "a fence lets requests overtake it",
+           "if (lane_asks(lane) || lane->rests > 0)", "if (lane->rests > 0)", LITMUS,
+           "litmus/operations_with_fences_between_them", 120),
+    Mutant("client/lane_order.c", "lines are told apart by half of what tells them apart",
+           "if (bucket->hashes[way] == line_hash && alive(window, bucket->seqs[way])) {",
+           "if (bucket->hashes[way] == line_hash && !alive(window, bucket->seqs[way])) {", LITMUS,
+           "litmus/operations_in_flight", 120),
+    Mutant("client/lane.c", "an operation done in part counts as not done",
+           "if (op->outcome && op->part_done)", "if (op->outcome && op->part_done && !op->issued)", "unit.live.operations"),
+    Mutant("client/lane.c", "what was cancelled is repeated all the same",
+           "    if (mutates && sent > 0)\n        link_close(lane);", "    if (mutates && sent > SESSION_SLOTS)\n        "
+           "link_close(lane);", "unit.live.loss"),
+    Mutant("client/lane_link.c", "a request of a lost session is sent again, unknown or not",
+           "    if (frame->mutates) {\n        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);",
+           "    if (frame->mutates && frame->body_bytes > limit) {\n        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);",
+           "unit.live.loss"),
+
+    # ---- who caches which page ----
+    Mutant("fabricd/directory_word.c", "readers keep their copies when somebody stores",
+           "    return word_holder(directory, word, 1, access_requester(access, agent)) != 0;",
+           "    return word_state(word) == DIRECTORY_OWNED &&\n"
+           "           word_holder(directory, word, 1, access_requester(access, agent)) != 0;", MODEL),
+    Mutant("fabricd/directory_word.c", "a new reader makes the directory forget the others",
+           "return word_shared(tag, vector | 1ull << agent_bit(agent));", "return word_shared(tag, 1ull << agent_bit(agent));",
+           MODEL),
+    Mutant("fabricd/directory_word.c", "an owner's number stands for whoever has it next",
+           "return agent && agent->generation == word_generation(word) ? word_owner(word) : 0;",
+           "return agent ? word_owner(word) : 0;", DIRECTORY),
+    Mutant("fabricd/directory_word.c", "a repeated read takes the owner's page away from it",
+           "if (word_state(word) == DIRECTORY_OWNED && word_live_owner(directory, word) == agent)",
+           "if (word_state(word) == DIRECTORY_OWNED && !word_live_owner(directory, word))", DIRECTORY),
+    Mutant("fabricd/directory.c", "an answer to another page's snoop is taken",
+           "if (!transaction || transaction->page != page)", "if (!transaction)", DIRECTORY),
+    Mutant("fabricd/directory.c", "an answer closes a snoop that is no longer open",
+           "if (!agent || (uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n        return -ENOENT;",
+           "if (!agent)\n        return -ENOENT;\n    if ((uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n"
+           "        id = agent->first;", DIRECTORY),
+    Mutant("fabricd/directory.c", "a holder may keep a copy that was to be given up",
+           "(state != BI_STATE_SHARED || transaction->kind != BI_SNP_DATA)", "state != BI_STATE_SHARED", DIRECTORY),
+    Mutant("fabricd/directory.c", "an eviction counts while the page is being asked for",
+           "if (!entry || word_transaction(entry_word(entry)) || !directory_holds(directory, agent, page))",
+           "if (!entry || !directory_holds(directory, agent, page))", DIRECTORY),
+    Mutant("fabricd/directory.c", "an eviction takes out all who share the bit",
+           "else if (directory->members[bit] == 1)", "else", DIRECTORY),
+    Mutant("fabricd/directory.c", "nobody goes on when the snooped agent ends",
+           "            snoop_close(directory, agent, id, BI_STATE_INVALID);\n    unblock(directory, agent);",
+           "            agent->open--;\n    unblock(directory, agent);", DIRECTORY),
+    Mutant("fabricd/directory.c", "the first answer of many lets the store through",
+           "if (transaction->open || transaction->cursor)", "if (transaction->cursor)", MODEL),
+
+    # ---- mappings ----
+    Mutant("client/pager_writeback.c", "a page is copied without being protected",
+           "        protect_all(pager, wb);\n        copy_all(pager, wb);", "        copy_all(pager, wb);", "unit.client.pager.basic"),
+    Mutant("client/pager_writeback.c", "a write that failed counts as done",
+           "        if (wb->failed[i]) {", "        if (wb->failed[i] && wb->shared[i]) {", "unit.client.pager.gone"),
+    Mutant("client/pager_writeback.c", "lines whose write is unknown are compared as if it were not",
+           "        print_force(pager, print, wb->changed[i]);", "        print_force(pager, print, 0);", "unit.client.pager.gone"),
+]
