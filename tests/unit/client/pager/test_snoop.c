@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,30 @@ Test(snoop, a_bulk_read_leaves_out_what_was_snooped)
     fake_memory(region)[5 * PAGE] = 77;
     for (unsigned i = 0; i < 16; i++)
         cr_assert_eq(memory[i * PAGE], i == 5 ? 77 : fake_byte(i * PAGE), "page %u", i);
+    stop();
+}
+
+/* The shortest time from a store of that value to the answer to a snoop behind it. */
+static uint64_t given_up_after_ns(uint8_t value)
+{
+    uint64_t start_ns = clock_now_ns();
+    enum bi_state state;
+
+    store_relaxed(&memory[0], value);
+    uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
+    while (!fake_answered(id, &state))
+        sched_yield();
+    return clock_now_ns() - start_ns;
+}
+
+Test(snoop, a_page_that_went_before_its_store_came_is_held_longer)
+{
+    start(MIB, MIB, (struct cxe_map_options){0});
+    for (unsigned i = 0; i < 10; i++) /* stores that change nothing are as good as none */
+        given_up_after_ns(fake_byte(0));
+    for (unsigned i = 0; i < 10; i++)
+        cr_assert_geq(given_up_after_ns(fake_byte(0)), 600 * NS_PER_US);
+    given_up_after_ns(1);
     stop();
 }
 
