@@ -36,10 +36,11 @@ static struct client clients[CLIENTS];
 static struct cxe_connection *connection; /* for line operations */
 static struct cxe_region *region;
 static struct cxe_map_options map_options;
+static const char *faults; /* of the clients' network */
 
 static void join(struct client *client)
 {
-    client->connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    client->connection = server_connect(&server, faults, CXE_ENCRYPTION_DEFAULT);
     cr_assert_eq(cxe_region_open(client->connection, "shared", &client->region), 0, "%s", cxe_last_error());
     cr_assert_eq(cxe_map(client->region, &map_options, (void **)&client->memory), 0, "%s", cxe_last_error());
 }
@@ -293,6 +294,25 @@ Test(shared, mapped_atomics_and_line_atomics_count_together)
     uint64_t total = run_adders(how, adders, 4);
     cr_assert_eq(*word(&clients[1], COUNTER_AT), total);
     cr_assert_eq(add_by_line(COUNTER_AT, 0), total);
+    stop();
+}
+
+/* Snoops, answers and grants are lost, doubled and overtaken; nothing is counted twice, nothing not at all.
+ */
+Test(shared, a_bad_network_loses_no_store)
+{
+    void *(*const how[])(void *) = {add_by_mapped_atomics, add_by_mapped_atomics, add_by_operations};
+
+    faults = "drop=5%,dup=5%,reorder=10%,seed=7";
+    server.lease_ns = 60 * NS_PER_S;
+    start();
+    struct adder adders[] = {{&clients[0], NULL, COUNTER_AT, 10 * ROUNDS},
+                             {&clients[1], NULL, COUNTER_AT, 10 * ROUNDS},
+                             {NULL, region, COUNTER_AT, ROUNDS / 3}};
+    uint64_t total = run_adders(how, adders, 3);
+    cr_assert_eq(*word(&clients[1], COUNTER_AT), total);
+    cr_assert_eq(add_by_line(COUNTER_AT, 0), total);
+    cr_assert_eq(info_of(&clients[0]).fenced + info_of(&clients[1]).fenced, 0);
     stop();
 }
 
