@@ -35,7 +35,7 @@ forgotten() {
 from=$(date +%s%3N)
 wait_until 20 forgotten
 recovered "clients killed: until the server forgot their $before sessions" $(($(date +%s%3N) - from)) 15000
-end_counter steady "$steady"
+end_client steady "$steady"
 unharmed steady
 recovered "clients killed: longest gap in another client's work" "$(field steady longest_gap_ms)" 5000
 shared_sum steady "${names[@]}"

@@ -60,7 +60,8 @@ struct thread_journal {
 
 struct journal {
     uint32_t thread_count, first_line;
-    _Atomic uint64_t mark_ns; /* 0: none */
+    _Atomic uint64_t mark_ns; /* the last; 0: none */
+    uint32_t marks;
     struct thread_journal threads[THREADS_MAX];
 };
 
@@ -364,8 +365,8 @@ static int print_journal(const struct journal *journal)
         "\"shared_low\": %llu, \"shared_high\": %llu, \"longest_gap_ms\": %.1f, \"longest_call_ms\": %.1f, ",
         (unsigned long long)all.shared_done, (unsigned long long)(all.shared_done + all.shared_unknown),
         (double)all.longest_gap_ns / NS_PER_MS, (double)all.longest_call_ns / NS_PER_MS);
-    printf("\"answered_ms\": %.1f, \"resumed_ms\": %.1f, \"errors\": {", slowest_ms(journal, false),
-           slowest_ms(journal, true));
+    printf("\"marks\": %u, \"answered_ms\": %.1f, \"resumed_ms\": %.1f, \"errors\": {", journal->marks,
+           slowest_ms(journal, false), slowest_ms(journal, true));
     for (unsigned i = 0; i < ERRORS_MAX && errors[i].count > 0; i++)
         printf("%s\"%s\": %llu", i ? ", " : "", strerrorname_np(errors[i].error),
                (unsigned long long)errors[i].count);
@@ -396,9 +397,10 @@ static void wait_for_signals(struct journal *journal, const sigset_t *signals)
     while (atomic_load(&running) > 0) {
         int signal = sigtimedwait(signals, NULL, &moment);
 
-        if (signal == SIGUSR1)
+        if (signal == SIGUSR1) {
             atomic_store(&journal->mark_ns, now_ns());
-        else if (signal == SIGTERM)
+            journal->marks++;
+        } else if (signal == SIGTERM)
             atomic_store(&stopping, true);
     }
 }

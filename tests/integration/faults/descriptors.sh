@@ -46,7 +46,7 @@ started+=("$knocker")
 wait_until 10 test -e "$work/knocking"
 idle_cpu "control socket without descriptors" 800
 start_counter one 2 10000
-end_counter one "$counter_pid"
+end_client one "$counter_pid"
 unharmed one
 kill -TERM "$knocker"
 wait "$knocker" 2>/dev/null || true
@@ -70,7 +70,7 @@ for i in 1 2 3 4; do
 done
 goes_on one
 wait_until 20 sh -c "grep -q . '$work/refused.1' '$work/refused.2' '$work/refused.3' '$work/refused.4'"
-end_counter one "$one"
+end_client one "$one"
 unharmed one
 idle_cpu "TCP without descriptors" 800
 limit_descriptors "$before"
@@ -78,6 +78,6 @@ from=$(date +%s%3N)
 wait_until 20 cxe status
 recovered "descriptors are back: until a client is let in" $(($(date +%s%3N) - from)) 15000
 start_counter two 2 10000 65
-end_counter two "$counter_pid"
+end_client two "$counter_pid"
 shared_sum one two
 stop_fabricd

@@ -40,7 +40,7 @@ wait_until 10 grep -q draining "$work/fabricd.log"
 cxe status --timeout 1s 2>"$work/refused" && fail "a new client was let in by a daemon that drains"
 cat "$work/refused"
 goes_on two
-end_counter two "$two"
+end_client two "$two"
 unharmed two
 from=$(date +%s%3N)
 wait "$fabricd" || fail "fabricd ended with status $?"

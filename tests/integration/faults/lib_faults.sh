@@ -1,6 +1,7 @@
 # lib_faults.sh - what the scripts of this folder share; sourced, never run
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 counter=$build/tests/faults.counter
+mapper=$build/tests/faults.mapper
 [ -x "$counter" ] || skip "this build has no programs of tests/integration/faults"
 
 # Two hosts and the cable between them: $server_ns with device s0, $client_ns with c0; 10.77.0.1 and .2, fd77::1 and ::2.
@@ -71,21 +72,40 @@ CONFIG
     wait_until 20 on_client cxe status
 }
 
-# start_counter NAME [THREADS [TIMEOUT_MS [FIRST_LINE]]]: on region "counters", in $client_ns if there is one;
-# $counter_pid is its process. Returns when every thread got something done.
-start_counter() {
-    local name=$1 where=
+# start_client NAME PROGRAM...: in $client_ns if there is one; $client_pid is its process. Returns when it got something
+# done.
+start_client() {
+    local name=$1
     shift
-    [ -z "${client_ns:-}" ] || where="ip netns exec $client_ns"
-    $where "$counter" run counters "$work/$name.journal" "$@" >"$work/$name.json" 2>"$work/$name.log" &
-    counter_pid=$!
-    started+=("$counter_pid")
-    wait_until 20 progressed "$name" 100
+    ${client_ns:+ip netns exec "$client_ns"} "$@" >"$work/$name.json" 2>"$work/$name.log" &
+    client_pid=$!
+    started+=("$client_pid")
+    echo "$client_pid" >"$work/$name.pid"
+    echo "$1" >"$work/$name.program"
+    wait_until 20 progressed "$name" 20
 }
 
-# field NAME KEY: of a counter's journal, as it is now
+# start_counter NAME [THREADS [TIMEOUT_MS [FIRST_LINE]]]: on region "counters"; $counter_pid is its process
+start_counter() {
+    start_client "$1" "$counter" run counters "$work/$1.journal" "${@:2}"
+    counter_pid=$client_pid
+}
+
+# start_mapper NAME PAGES [THINK_US [LOCAL_PAGES]]: on region "shared"; $mapper_pid is its process
+start_mapper() {
+    start_client "$1" "$mapper" run shared "$work/$1.journal" "${@:2}"
+    mapper_pid=$client_pid
+}
+
+# shared_region PAGES: or skip, where nothing can be mapped
+shared_region() {
+    cxe region create --shared shared "$((4 * $1))K" >/dev/null
+    cxe run --local 1M -- true 2>"$work/why" || skip "nothing can be mapped here: $(cat "$work/why")"
+}
+
+# field NAME KEY: of a client's journal, as it is now
 field() {
-    "$counter" show "$work/$1.journal" | $python -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$2"
+    "$(cat "$work/$1.program")" show "$work/$1.journal" | $python -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$2"
 }
 
 # progressed NAME COUNT: has it got so much done?
@@ -98,9 +118,15 @@ goes_on() {
     wait_until 20 progressed "$1" $(($(field "$1" done) + 100))
 }
 
-# mark PID: recovery is measured from here
+# mark NAME: recovery is measured from here
 mark() {
-    kill -USR1 "$1"
+    local marks
+    marks=$(field "$1" marks)
+    kill -USR1 "$(cat "$work/$1.pid")"
+    wait_until 20 marked "$1" "$marks"
+}
+marked() {
+    [ "$(field "$1" marks)" -gt "$2" ]
 }
 
 # resumed NAME: every thread got something done since the mark
@@ -108,8 +134,8 @@ resumed() {
     $python -c 'import sys; sys.exit(not float(sys.argv[1]) >= 0)' "$(field "$1" resumed_ms)"
 }
 
-# end_counter NAME PID: and nothing of what it saw may have been wrong
-end_counter() {
+# end_client NAME PID: and nothing of what it saw may have been wrong
+end_client() {
     kill -TERM "$2" 2>/dev/null || true
     wait "$2" || fail "$1: status $?, $(cat "$work/$1.json" "$work/$1.log")"
     forget "$2"
@@ -118,7 +144,7 @@ end_counter() {
 # unharmed NAME: it may have waited, and nothing else
 unharmed() {
     [ "$(field "$1" unknown)" = 0 ] && [ "$(field "$1" refused)" = 0 ] && [ "$(field "$1" stale)" = 0 ] ||
-        fail "$1 has more than waited: $("$counter" show "$work/$1.journal")"
+        fail "$1 has more than waited: $("$(cat "$work/$1.program")" show "$work/$1.journal")"
 }
 
 # shared_sum NAME...: the word that all counters add to is what they say it is

@@ -60,7 +60,6 @@ curl -sf --unix-socket "$work/fabricd.sock" http://localhost/status >"$work/out"
     fail "the control socket was taken from the first daemon"
 
 # Killed, and started again at once: nothing that it left, socket or port, is in the way.
-mark "$one"
 from=$(date +%s%3N)
 kill -KILL "$fabricd"
 wait "$fabricd" || true

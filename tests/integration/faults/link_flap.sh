@@ -14,7 +14,7 @@ flap() {
     ip -n "$2" link set "$3" down
     sleep "$1"
     ip -n "$2" link set "$3" up
-    mark "$patient"
+    mark patient
     wait_until 20 resumed patient
     recovered "link of $3 down for $1 s: until every thread went on" "$(field patient resumed_ms)" 8000
 }
@@ -30,7 +30,7 @@ if long; then
     flap 10 "$server_ns" s0
     flap 40 "$client_ns" c0
 fi
-end_counter patient "$patient"
+end_client patient "$patient"
 unharmed patient
 
 # Half a second of patience, two seconds without a link.
@@ -39,10 +39,10 @@ hasty=$counter_pid
 ip -n "$client_ns" link set c0 down
 sleep 2
 ip -n "$client_ns" link set c0 up
-mark "$hasty"
+mark hasty
 wait_until 20 resumed hasty
 recovered "link down beyond the client's timeout: until it went on" "$(field hasty resumed_ms)" 8000
-end_counter hasty "$hasty"
+end_client hasty "$hasty"
 [ "$(field hasty unknown)" -gt 0 ] || fail "no outcome was unknown, so nothing timed out: $(cat "$work/hasty.json")"
 recovered "its longest call, of 500 ms allowed" "$(field hasty longest_call_ms)" 5000
 shared_sum patient hasty

@@ -40,6 +40,6 @@ meanwhile "MTU 1400" set_mtu 1400
 [ "$CXE_SERVER" != 10.77.0.1:7400 ] || meanwhile "MTU 576" set_mtu 576
 meanwhile "MTU 9000 at last" set_mtu 9000
 
-end_counter one "$one"
+end_client one "$one"
 unharmed one
 shared_sum one

@@ -8,7 +8,7 @@ ip -n "$client_ns" address delete 10.77.0.2/24 dev c0
 host_fabricd "[fd77::1]:7400"
 on_client cxe region create counters 64K >/dev/null
 start_counter one 2 60000
-end_counter one "$counter_pid"
+end_client one "$counter_pid"
 shared_sum one
 unharmed one
 

@@ -20,7 +20,7 @@ lose() {
     sleep "$seconds"
     [ "$(field one done)" = "$before" ] || fail "the network is cut, and something was done"
     mend "$server_ns" s0
-    mark "$one"
+    mark one
     wait_until 20 resumed one
     recovered "$what lost for $seconds s: until every thread went on" "$(field one resumed_ms)" 8000
     goes_on one
@@ -31,6 +31,6 @@ lose 2 "everything" ingress egress
 if long; then
     lose 20 "answers" egress
 fi
-end_counter one "$one"
+end_client one "$one"
 unharmed one
 shared_sum one

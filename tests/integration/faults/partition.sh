@@ -29,13 +29,13 @@ for round in 1 2 3; do
     [ "$(field far done)" = "$before" ] || fail "cut off, and something was done"
     goes_on near
     mend "$server_ns" s1
-    mark "$far"
+    mark far
     wait_until 20 resumed far
     recovered "client cut off: until it went on" "$(field far resumed_ms)" 8000
 done
 goes_on near
-end_counter far "$far"
-end_counter near "$near"
+end_client far "$far"
+end_client near "$near"
 unharmed far
 unharmed near
 recovered "the other client: its longest gap" "$(field near longest_gap_ms)" 1000

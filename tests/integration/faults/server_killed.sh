@@ -14,8 +14,8 @@ two=$counter_pid
 kill -KILL "$fabricd"
 wait "$fabricd" || true
 forget "$fabricd"
-mark "$one"
-mark "$two"
+mark one
+mark two
 answered() {
     $python -c 'import sys; sys.exit(not float(sys.argv[1]) >= 0)' "$(field "$1" answered_ms)"
 }
@@ -24,13 +24,12 @@ wait_until 20 answered two
 recovered "server killed: until every thread had an answer" "$(field one answered_ms)" 12000
 
 # Another incarnation at the same address: the handles are stale, so all threads end by themselves.
+mark one
+mark two
 fabricd --listen "$CXE_SERVER" --key "$work/server.key" --control "$work/fabricd.sock" --pool 256M \
     >>"$work/fabricd.log" 2>&1 &
 fabricd=$!
 started+=("$fabricd")
-wait_until 20 cxe status
-mark "$one"
-mark "$two"
 for name in one two; do
     wait "${!name}" || fail "$name: status $?, $(cat "$work/$name.json" "$work/$name.log")"
     forget "${!name}"
@@ -43,6 +42,6 @@ cxe read counters -o "$work/back" 2>/dev/null && fail "a region survived kill -9
 # Nothing is left that would keep new clients out.
 cxe region create counters 64K >/dev/null
 start_counter three 2
-end_counter three "$counter_pid"
+end_client three "$counter_pid"
 shared_sum three
 stop_fabricd

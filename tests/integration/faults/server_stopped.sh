@@ -12,7 +12,7 @@ stop_for() {
     kill -STOP "$fabricd"
     sleep "$1"
     kill -CONT "$fabricd"
-    mark "$one"
+    mark one
     wait_until 20 resumed one
     recovered "server stopped for $1 s: until every thread went on" "$(field one resumed_ms)" 5000
 }
@@ -24,7 +24,7 @@ if long; then
     stop_for 10
 fi
 goes_on one
-end_counter one "$one"
+end_client one "$one"
 unharmed one
 shared_sum one
 stop_fabricd

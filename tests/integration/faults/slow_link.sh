@@ -17,7 +17,7 @@ slow() {
     tc -n "$client_ns" qdisc add dev c0 root tbf rate "$1" burst 3k latency 400ms
 }
 slow 1mbit
-mark "$one"
+mark one
 wait_until 20 resumed one
 recovered "1 Mbit/s: until every thread went on" "$(field one resumed_ms)" 5000
 from=$(date +%s%3N)
@@ -31,9 +31,9 @@ cmp -n 399936 "$work/bulk" "$work/back" || fail "what came back differs"
 goes_on one
 tc -n "$server_ns" qdisc delete dev s0 root
 tc -n "$client_ns" qdisc delete dev c0 root
-mark "$one"
+mark one
 wait_until 20 resumed one
 recovered "fast again: until every thread went on" "$(field one resumed_ms)" 5000
-end_counter one "$one"
+end_client one "$one"
 unharmed one
 shared_sum one
