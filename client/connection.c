@@ -13,6 +13,7 @@
 #include "error.h"
 #include "keys.h"
 #include "lane_internal.h"
+#include "least.h"
 #include "pager.h"
 
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_S)
@@ -279,9 +280,7 @@ void connection_abandon(struct cxe_connection *connection)
 
 uint64_t connection_deadline_ns(const struct cxe_connection *connection)
 {
-    uint64_t now_ns = clock_now_ns();
-
-    return connection->timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + connection->timeout_ns;
+    return sum_or_max(clock_now_ns(), connection->timeout_ns);
 }
 
 int connection_run(struct cxe_connection *connection, struct op *op)

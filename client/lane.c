@@ -13,6 +13,7 @@
 #include "check.h"
 #include "clock.h"
 #include "lane_internal.h"
+#include "least.h"
 
 #define LANE_SPIN_NS                                                                      \
     (50 * NS_PER_US) /* look for the answer so long before sleeping: a wake-up costs more \
@@ -358,19 +359,14 @@ unsigned lane_progress(struct lane *lane)
 
 /* ---- waiting ---- */
 
-static uint64_t earliest(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* When there is something to do, if no frame comes before. Without a session nothing is repeated. */
 static uint64_t next_due_ns(const struct lane *lane, uint64_t now_ns)
 {
-    uint64_t due_ns = earliest(link_next_ns(lane, now_ns), now_ns + LANE_SLEEP_NS);
+    uint64_t due_ns = least(link_next_ns(lane, now_ns), now_ns + LANE_SLEEP_NS);
 
     if (lane->link.up)
-        due_ns = earliest(due_ns, window_next_due_ns(&lane->window));
-    return lane->endpoint_lost ? earliest(due_ns, lane->reconnect_ns) : due_ns;
+        due_ns = least(due_ns, window_next_due_ns(&lane->window));
+    return lane->endpoint_lost ? least(due_ns, lane->reconnect_ns) : due_ns;
 }
 
 /* Sleeps until a frame comes or something is due. True: `wake_fd` (-1: none) is readable. */
@@ -381,7 +377,7 @@ static bool sleep_for_frame(struct lane *lane, uint64_t deadline_ns, int wake_fd
         {.fd = wake_fd, .events = POLLIN},
     };
     uint64_t now_ns = clock_now_ns();
-    uint64_t wake_ns = earliest(deadline_ns, next_due_ns(lane, now_ns));
+    uint64_t wake_ns = least(deadline_ns, next_due_ns(lane, now_ns));
     struct timespec timeout;
 
     if (lane->endpoint_lost)

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "least.h"
 
 #define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while so many are in flight */
 
@@ -25,11 +26,6 @@ static bool counts_lines(const struct op *op)
 }
 
 /* ---- filling ---- */
-
-static uint32_t smaller(uint64_t a, uint64_t b)
-{
-    return (uint32_t)(a < b ? a : b);
-}
 
 /* The values of one answer. That of a request which mutates is remembered by the server. */
 static size_t result_limit(const struct lane *lane, bool mutates)
@@ -57,10 +53,10 @@ static uint32_t room_for(const struct lane *lane, const struct frame *frame, con
     if (lines == 1) /* by far the most frequent: spare the divisions */
         return info->operand_line_bytes <= room && info->result_line_bytes <= result_room;
     if (info->operand_line_bytes)
-        lines = smaller(lines, room / info->operand_line_bytes);
+        lines = (uint32_t)least(lines, room / info->operand_line_bytes);
     if (info->result_line_bytes)
-        lines = smaller(lines, result_room / info->result_line_bytes);
-    return smaller(lines, UINT16_MAX);
+        lines = (uint32_t)least(lines, result_room / info->result_line_bytes);
+    return (uint32_t)least(lines, UINT16_MAX);
 }
 
 static uint8_t *copy(uint8_t *at, const void *from, size_t bytes)

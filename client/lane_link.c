@@ -24,6 +24,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "least.h"
 
 #define LINK_SUSPECT_NS (400 * NS_PER_MS) /* silent for so long: shake hands, to find out what is wrong */
 #define LINK_REJOIN_NS  (100 * NS_PER_MS) /* from one attempt to find a way to the server to the next */
@@ -234,11 +235,6 @@ static void move_requests(struct lane *lane)
         lane_transmit(lane, sorted[i]);
 }
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 static void adopt(struct lane *lane, const struct handshake_grant *grant, const struct handshake_keys *keys,
                   uint64_t now_ns)
 {
@@ -257,7 +253,7 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, const 
     link->suspended = false;
     link->confirmed = false;
     link->confirm_ns = now_ns;
-    lane->frame_bytes = smaller(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
+    lane->frame_bytes = (uint32_t)least(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
     move_requests(lane);
 }
 
@@ -404,11 +400,6 @@ void link_tick(struct lane *lane, uint64_t now_ns)
     }
 }
 
-static uint64_t later(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
 {
     const struct link *link = &lane->link;
@@ -421,7 +412,7 @@ uint64_t link_next_ns(const struct lane *lane, uint64_t now_ns)
             return link->confirm_ns;
         if (!link->asked_ns)
             return now_ns + LINK_SUSPECT_NS;
-        return later(link->asked_ns + LINK_SUSPECT_NS, link->retry_ns);
+        return most(link->asked_ns + LINK_SUSPECT_NS, link->retry_ns);
     case LINK_HELLO:
     case LINK_INIT:
     case LINK_TRIAL:

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "least.h"
 
 #define HOLD_NS     (20 * NS_PER_US)
 #define HOLD_MAX_NS NS_PER_MS
@@ -272,17 +273,12 @@ static void serve_all(struct pager *pager, uint64_t now_ns)
 
 /* ---- the thread ---- */
 
-static uint64_t earliest(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t next_ns(const struct snooper *snooper)
 {
-    uint64_t next = earliest(lease_next_ns(snooper), answer_next_ns(snooper));
+    uint64_t next = least(lease_next_ns(snooper), answer_next_ns(snooper));
 
     for (unsigned i = 0; i < snooper->snoop_count; i++)
-        next = earliest(next, snooper->snoops[i].due_ns);
+        next = least(next, snooper->snoops[i].due_ns);
     return next;
 }
 

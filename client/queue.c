@@ -12,6 +12,7 @@
 #include "connection.h"
 #include "error.h"
 #include "lane_internal.h"
+#include "least.h"
 #include "op_check.h"
 
 #define DEPTH_MAX 65536
@@ -333,8 +334,7 @@ int cxe_queue_poll(struct cxe_queue *queue, struct cxe_completion *completions, 
 int cxe_queue_wait(struct cxe_queue *queue, struct cxe_completion *completions, size_t most,
                    uint64_t timeout_ns)
 {
-    uint64_t now_ns = clock_now_ns();
-    uint64_t deadline_ns = timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;
+    uint64_t deadline_ns = sum_or_max(clock_now_ns(), timeout_ns);
     int count = cxe_queue_poll(queue, completions, most);
 
     while (count == 0 && lane_busy(queue->lane) > 0) {

@@ -5,14 +5,10 @@
 #include "clock.h"
 #include "connection.h"
 #include "error.h"
+#include "least.h"
 #include "op_check.h"
 
 #define LOOK_NS NS_PER_S /* how often to look whether the server is still there */
-
-static uint64_t sum_or_max(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 /* Until the operation is over, the deadline, or the server has been silent for too long. */
 static int await(const struct cxe_connection *connection, struct lane *lane, struct op *op,
@@ -20,7 +16,7 @@ static int await(const struct cxe_connection *connection, struct lane *lane, str
 {
     for (;;) {
         uint64_t look_ns = clock_now_ns() + LOOK_NS;
-        int result = lane_wait(lane, op, look_ns < deadline_ns ? look_ns : deadline_ns);
+        int result = lane_wait(lane, op, least(look_ns, deadline_ns));
 
         if (op->finished || clock_now_ns() >= deadline_ns || lane_silence_ns(lane) > connection->timeout_ns)
             return result;

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "executor_internal.h"
+#include "least.h"
 #include "region_coherent.h"
 
 /* One operation on its way. */
@@ -245,7 +246,7 @@ static void begin_wait(const struct job *job, const struct wire_wait *wait)
     uint64_t now_ns = job->requester->now_ns, timeout_ns = le64_get(wait->timeout_ns);
 
     if (job->execution->deadline_ns == 0)
-        job->execution->deadline_ns = timeout_ns < UINT64_MAX - now_ns ? now_ns + timeout_ns : UINT64_MAX;
+        job->execution->deadline_ns = sum_or_max(now_ns, timeout_ns);
 }
 
 static int run_wait(const struct job *job)

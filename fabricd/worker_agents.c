@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "atomic.h"
+#include "least.h"
 #include "log.h"
 #include "region_coherent.h"
 
@@ -81,11 +82,6 @@ static void get_news(struct worker *worker, struct coherence_binding *binding, b
     }
     coherence_attend(coherence, binding, session ? session->heard_ns : 0, now_ns, repeat, news_out);
     coherence_unlock(coherence);
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* When to repeat, and when to look at the lease. */

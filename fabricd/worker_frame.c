@@ -17,6 +17,7 @@
 
 #include "atomic.h"
 #include "codec.h"
+#include "least.h"
 #include "log.h"
 
 static void send_frame(struct worker *worker, unsigned endpoint_index, const struct address *to,
@@ -275,18 +276,14 @@ static void hello(struct worker *worker, unsigned endpoint_index, const struct a
         send_frame(worker, endpoint_index, from, (size_t)bytes);
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Fills in what the client gets; the status says whether it gets it. */
 static struct handshake_grant grant_for(struct worker *worker, const struct handshake_offer *offer,
                                         unsigned endpoint_index, uint16_t tenant)
 {
     enum record_cipher cipher;
     struct handshake_grant grant = {
-        .frame_bytes_max = least(offer->frame_bytes_max, worker->endpoints[endpoint_index]->frame_bytes_max),
+        .frame_bytes_max =
+            (uint32_t)least(offer->frame_bytes_max, worker->endpoints[endpoint_index]->frame_bytes_max),
         .tenant = tenant,
         .incarnation = worker->options.incarnation,
     };

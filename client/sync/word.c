@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "least.h"
 
 int word_check(const struct cxe_region *region, uint64_t offset, uint64_t bytes)
 {
@@ -44,9 +45,7 @@ int word_cas_pair(struct cxe_region *region, uint64_t offset, const struct word_
 
 uint64_t word_deadline_ns(uint64_t timeout_ns)
 {
-    const uint64_t now_ns = clock_now_ns();
-
-    return timeout_ns < UINT64_MAX - now_ns ? now_ns + timeout_ns : UINT64_MAX;
+    return sum_or_max(clock_now_ns(), timeout_ns);
 }
 
 int word_wait(struct cxe_region *region, uint64_t offset, uint64_t expected, uint64_t deadline_ns,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "atomic.h"
 #include "codec.h"
 #include "raw_peer.h"
 
@@ -89,6 +90,52 @@ Test(replace, nothing_of_a_replaced_session_is_executed_later)
     raw_send(&peer, late, late_bytes);
     cr_assert(answers(&peer));
     cr_assert_eq(sum(), 0, "a request of the session that was given up");
+    raw_close(&peer);
+}
+
+/* A socket of the same client whose handshakes go to the other worker. */
+static void open_elsewhere(struct raw_peer *other, const struct raw_peer *peer)
+{
+    struct handshake_offer offer = offer_instead_of(peer);
+
+    offer.replaces = 0;
+    offer.incarnation = 0;
+    for (int tries = 0; tries < 200; tries++) {
+        raw_open(other, &server);
+        other->key = peer->key;
+        raw_offer(other, &server, &offer);
+        if (other->grant.server_session % 2 != peer->grant.server_session % 2)
+            return;
+        raw_close(other);
+    }
+    cr_assert(false, "the kernel gives all to one worker");
+}
+
+/* A client that comes back from another address, to another worker. */
+Test(replace, nor_of_one_that_another_worker_has)
+{
+    struct raw_peer peer, other;
+    const struct worker_counters *owner;
+    struct handshake_offer offer;
+    uint64_t refused;
+    uint8_t late[256];
+    size_t late_bytes;
+
+    raw_shake_hands(&peer, &server, RECORD_CIPHER_CHACHA20POLY1305);
+    late_bytes = seal_addition(&peer, late);
+    open_elsewhere(&other, &peer);
+    offer = offer_instead_of(&peer);
+    raw_offer(&other, &server, &offer);
+    cr_assert_neq(other.grant.server_session % 2, peer.grant.server_session % 2);
+    owner = worker_counters(server.workers[peer.grant.server_session % 2]);
+    refused = load_relaxed(&owner->refused_header);
+    raw_send(&peer, late, late_bytes);
+    for (int waits = 0; load_relaxed(&owner->refused_header) == refused && waits < 10000; waits++)
+        usleep(1000);
+    cr_assert_gt(load_relaxed(&owner->refused_header), refused, "it knows the session still");
+    cr_assert(answers(&other));
+    cr_assert_eq(sum(), 0);
+    raw_close(&other);
     raw_close(&peer);
 }
 
