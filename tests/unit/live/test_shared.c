@@ -99,9 +99,9 @@ static struct cxe_map_info info_of(const struct client *client)
     return info;
 }
 
-static volatile uint64_t *word(const struct client *client, uint64_t offset)
+static uint64_t *word(const struct client *client, uint64_t offset)
 {
-    return (volatile uint64_t *)(client->memory + offset);
+    return (uint64_t *)(client->memory + offset);
 }
 
 static uint64_t add_by_line(uint64_t offset, uint64_t n)
@@ -125,16 +125,16 @@ Test(shared, a_store_through_one_mapping_is_seen_by_the_other_and_by_operations)
     for (uint64_t i = 1; i <= 50; i++) {
         uint64_t at = i % 3 * PAGE_BYTES + 64;
 
-        *word(&clients[i % 2], at) = i;
-        cr_assert_eq(*word(&clients[(i + 1) % 2], at), i);
+        store_relaxed(word(&clients[i % 2], at), i);
+        cr_assert_eq(load_relaxed(word(&clients[(i + 1) % 2], at)), i);
         cr_assert_eq(cxe_read(region, at, line, LINE_BYTES), 0);
         cr_assert_eq(line[0], i);
         line[0] = i + 1000;
         cr_assert_eq(cxe_write(region, at, line, LINE_BYTES), 0);
-        cr_assert_eq(*word(&clients[0], at), i + 1000);
-        cr_assert_eq(*word(&clients[1], at), i + 1000);
+        cr_assert_eq(load_relaxed(word(&clients[0], at)), i + 1000);
+        cr_assert_eq(load_relaxed(word(&clients[1], at)), i + 1000);
         cr_assert_eq(add_by_line(at, 5), i + 1000);
-        cr_assert_eq(*word(&clients[i % 2], at), i + 1005);
+        cr_assert_eq(load_relaxed(word(&clients[i % 2], at)), i + 1005);
     }
     stop();
 }
@@ -212,7 +212,9 @@ static void *add_under_lock(void *argument)
 
     for (unsigned i = 0; i < adder->rounds; i++) {
         take_lock(adder->region);
-        *word(adder->client, adder->counter_at) += 1;
+        uint64_t *counter = word(adder->client, adder->counter_at);
+
+        store_relaxed(counter, load_relaxed(counter) + 1);
         drop_lock(adder->region);
     }
     return NULL;
@@ -266,7 +268,7 @@ static void lock_and_count(uint64_t counter_at)
     struct adder adders[] = {{&clients[0], clients[0].region, counter_at, ROUNDS},
                              {&clients[1], clients[1].region, counter_at, ROUNDS}};
     uint64_t total = run_adders(how, adders, 2);
-    cr_assert_eq(*word(&clients[0], counter_at), total);
+    cr_assert_eq(load_relaxed(word(&clients[0], counter_at)), total);
     cr_assert_eq(add_by_line(counter_at, 0), total);
     stop();
 }
@@ -292,7 +294,7 @@ Test(shared, mapped_atomics_and_line_atomics_count_together)
                              {NULL, region, COUNTER_AT, ROUNDS},
                              {NULL, clients[0].region, COUNTER_AT, ROUNDS}};
     uint64_t total = run_adders(how, adders, 4);
-    cr_assert_eq(*word(&clients[1], COUNTER_AT), total);
+    cr_assert_eq(load_relaxed(word(&clients[1], COUNTER_AT)), total);
     cr_assert_eq(add_by_line(COUNTER_AT, 0), total);
     stop();
 }
@@ -310,7 +312,7 @@ Test(shared, a_bad_network_loses_no_store)
                              {&clients[1], NULL, COUNTER_AT, 10 * ROUNDS},
                              {NULL, region, COUNTER_AT, ROUNDS / 3}};
     uint64_t total = run_adders(how, adders, 3);
-    cr_assert_eq(*word(&clients[1], COUNTER_AT), total);
+    cr_assert_eq(load_relaxed(word(&clients[1], COUNTER_AT)), total);
     cr_assert_eq(add_by_line(COUNTER_AT, 0), total);
     cr_assert_eq(info_of(&clients[0]).fenced + info_of(&clients[1]).fenced, 0);
     stop();
@@ -323,10 +325,10 @@ static _Atomic bool over;
 /* Counts its own words on a page that the others hammer as well. */
 static void *hammer(void *argument)
 {
-    volatile uint64_t *mine = argument;
+    uint64_t *mine = argument;
 
     while (!over)
-        ++*mine;
+        store_relaxed(mine, load_relaxed(mine) + 1);
     return NULL;
 }
 
@@ -343,20 +345,20 @@ static void hammered(struct cxe_map_options options)
     for (unsigned i = 1; i <= 200; i++) {
         uint64_t start_ns = clock_now_ns();
 
-        *word(&clients[1], 8) = i;
+        store_relaxed(word(&clients[1], 8), i);
         uint64_t took_ns = clock_now_ns() - start_ns;
         longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
     }
     pthread_create(&hammerers[1], NULL, hammer, clients[1].memory + 16);
-    uint64_t before = *word(&clients[0], 0), until_ns = clock_now_ns() + PATIENCE_NS;
-    while (*word(&clients[0], 0) < before + 100 || *word(&clients[0], 16) < 100) {
+    uint64_t before = load_relaxed(word(&clients[0], 0)), until_ns = clock_now_ns() + PATIENCE_NS;
+    while (load_relaxed(word(&clients[0], 0)) < before + 100 || load_relaxed(word(&clients[0], 16)) < 100) {
         cr_assert_lt(clock_now_ns(), until_ns, "one of the two starves");
         pause_a_moment();
     }
     over = true;
     pthread_join(hammerers[0], NULL);
     pthread_join(hammerers[1], NULL);
-    cr_assert_eq(*word(&clients[0], 8), 200);
+    cr_assert_eq(load_relaxed(word(&clients[0], 8)), 200);
     fprintf(stderr, "the longest of 200 stores to a hammered page took %.3f ms\n", (double)longest_ns / 1e6);
     cr_assert_lt(longest_ns, 10 * NS_PER_S);
     stop();
@@ -384,10 +386,10 @@ static void *churn(void *argument)
 
     for (uint64_t round = 1; round <= 3; round++)
         for (uint64_t i = 0; i < pages; i += 2) {
-            volatile uint64_t *mine = word(client, (i * 7 % pages) * PAGE_BYTES + at);
+            uint64_t *mine = word(client, (i * 7 % pages) * PAGE_BYTES + at);
 
-            cr_assert_eq(*mine, round - 1, "page %llu", (unsigned long long)(i * 7 % pages));
-            *mine = round;
+            cr_assert_eq(load_relaxed(mine), round - 1, "page %llu", (unsigned long long)(i * 7 % pages));
+            store_relaxed(mine, round);
         }
     return NULL;
 }
@@ -508,7 +510,7 @@ static void take_from_stopped(void)
 {
     uint64_t start_ns = clock_now_ns();
 
-    cr_assert_neq(*word(&clients[0], 0) & 255, 41, "it was not written back");
+    cr_assert_neq(load_relaxed(word(&clients[0], 0)) & 255, 41, "it was not written back");
     uint64_t took_ns = clock_now_ns() - start_ns;
     clients[0].memory[0] = 77;
     clients[1].memory[PAGE_BYTES] = 99;
