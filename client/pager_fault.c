@@ -73,7 +73,7 @@ static int poison(struct fault *fault, bool room)
 
     count(&pager->counters.poisoned_pages, 1); /* before anybody can notice */
     uffd_poison(pager, fault->page);
-    page_leave(pager, fault->page, PAGE_POISONED, 0, PAGE_HOT, 0);
+    page_leave(pager, fault->page, PAGE_POISONED, 0, PAGE_HOT | PAGE_SNOOPED, 0);
     if (room)
         evict_unreserve(pager, 1);
     return -EFAULT;
