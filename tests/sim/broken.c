@@ -10,11 +10,22 @@
 #include "check.h"
 #include "cxe.h"
 #include "lane_internal.h"
+#include "pager_snoop.h"
 #include "region_access.h"
 #include "sim.h"
 #include "slots.h"
 
-enum defect { NOTHING, SLOTS_FORGET, UNKNOWN_IS_FAILURE, WRITES_VANISH, READS_ARE_OLD, LINES_TEAR, DEFECTS };
+enum defect {
+    NOTHING,
+    SLOTS_FORGET,
+    UNKNOWN_IS_FAILURE,
+    WRITES_VANISH,
+    READS_ARE_OLD,
+    LINES_TEAR,
+    PAGES_STAY,
+    LEASES_LAST,
+    DEFECTS
+};
 
 static const char *const names[DEFECTS] = {
     [SLOTS_FORGET] = "slots-forget",             /* a repeat is executed again */
@@ -22,6 +33,8 @@ static const char *const names[DEFECTS] = {
     [WRITES_VANISH] = "writes-vanish",           /* some writes are answered and not done */
     [READS_ARE_OLD] = "reads-are-old",           /* some reads give what was there before */
     [LINES_TEAR] = "lines-tear",                 /* some reads take half a line from before */
+    [PAGES_STAY] = "pages-stay",                 /* a client keeps a page that it says it has given up */
+    [LEASES_LAST] = "leases-last",               /* a client takes its lease for longer than it is */
 };
 
 static enum defect defect;
@@ -74,6 +87,20 @@ int __wrap_region_write(const struct region_caller *caller, struct region_place 
     if (now(WRITES_VANISH, 20000))
         return 0;
     return __real_region_write(caller, place, lines, data);
+}
+
+bool broken_page_stays(void)
+{
+    return now(PAGES_STAY, 10000);
+}
+
+void __real_lease_tick(struct pager *pager, uint64_t now_ns);
+void __wrap_lease_tick(struct pager *pager, uint64_t now_ns);
+void __wrap_lease_tick(struct pager *pager, uint64_t now_ns)
+{
+    __real_lease_tick(pager, now_ns);
+    if (defect == LEASES_LAST)
+        store_relaxed(&pager->snooper->valid_until_ns, UINT64_MAX);
 }
 
 /* Keeps one line that was read earlier. */

@@ -11,4 +11,7 @@ bool broken_set(const char *name, uint64_t seed);
 /* The names, for loops; NULL behind the last. */
 const char *broken_name(unsigned index);
 
+/* Asked by sim_kernel.c when a page is to be dropped. */
+bool broken_page_stays(void);
+
 #endif

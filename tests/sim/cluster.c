@@ -46,7 +46,7 @@ static void open_memory(struct server *server)
     CHECK(mailboxes_open(server->workers, &server->mailboxes) == 0);
     regions.quiesce = server->quiesce;
     regions.mailboxes = server->mailboxes;
-    regions.lease_ns = NS_PER_S;
+    regions.lease_ns = server->lease_ns;
     CHECK(regions_open(&regions, &server->regions) == 0);
     executor = (struct executor_options){
         .pool = server->pool, .regions = server->regions, .quiesce = server->quiesce};

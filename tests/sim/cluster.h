@@ -12,7 +12,7 @@ struct server {
     struct net_host host;
     struct address address;
     unsigned workers;
-    uint64_t idle_timeout_ns;
+    uint64_t idle_timeout_ns, lease_ns;
     bool plain; /* no encryption */
     /* Its process. */
     bool up;
@@ -30,7 +30,7 @@ struct server {
     uint64_t incarnations;
 };
 
-/* Set workers, idle_timeout_ns and plain first. Once. */
+/* Set workers, the times and plain first. Once. */
 void server_init(struct server *server, unsigned number);
 
 /* Boots it, in a thread of its host; returns when it serves. By the director. */

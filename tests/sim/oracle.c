@@ -63,6 +63,23 @@ void oracle_end(uint64_t number, enum oracle_outcome outcome, uint64_t saw)
     operation->ended = outcome == ORACLE_UNKNOWN ? NEVER : ++oracle.clock;
 }
 
+static bool only_saw(const struct operation *operation)
+{
+    return operation->kind == ORACLE_READ ||
+           (operation->kind == ORACLE_CAS && operation->saw != operation->expected);
+}
+
+void oracle_lose(const uint64_t *numbers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct operation *operation = &oracle.operations[numbers[i] - 1];
+
+        operation->outcome = only_saw(operation) ? ORACLE_NOT_DONE : ORACLE_UNKNOWN;
+        operation->ended = NEVER;
+        operation->saw = 0;
+    }
+}
+
 void oracle_reset(void)
 {
     free(oracle.operations);

@@ -31,6 +31,10 @@ uint64_t oracle_begin(unsigned client, uint64_t region, uint32_t place, enum ora
 /* It ended; `saw` for those that see something and are done. */
 void oracle_end(uint64_t number, enum oracle_outcome outcome, uint64_t saw);
 
+/* Takes back what was done to memory that is lost: nobody knows whether the stores among them were done, and
+ * what others of them saw does not count. */
+void oracle_lose(const uint64_t *numbers, unsigned count);
+
 /* Looks at everything so far. True, or false with a sentence in `why`: exact for registers (linearizable or
  * not), and for counters that every addition happened once, in an order that fits the clients' clocks. */
 bool oracle_check(char *why, unsigned why_bytes);

@@ -12,16 +12,15 @@
 
 #include "check.h"
 #include "connection.h"
+#include "mapped.h"
 #include "oracle.h"
 
-#define REGIONS      2
-#define REGION_PAGES 8
-#define REGION_LINES (REGION_PAGES * PAGE_LINES)
-#define LINE_WORDS   (LINE_BYTES / 8)
-#define HOT_LINES    3  /* of each page: where most operations go */
-#define LINES_MAX    40 /* of one operation: several frames */
-#define DEPTH        12 /* of a queue */
-#define PLACES_MAX   (LINES_MAX * LINE_WORDS)
+#define REGIONS    2
+#define LINE_WORDS (LINE_BYTES / 8)
+#define HOT_LINES  3  /* of each page: where most operations go */
+#define LINES_MAX  40 /* of one operation: several frames */
+#define DEPTH      12 /* of a queue */
+#define PLACES_MAX (LINES_MAX * LINE_WORDS)
 
 enum role { ROLE_LINES, ROLE_WORDS, ROLE_COUNTERS };
 
@@ -43,6 +42,7 @@ struct thread {
     struct client *client;
     struct dice dice;
     uint64_t until_ns;
+    uint32_t mapped_ppm; /* operations by mapping, where there is one */
     struct cxe_region *region;
     unsigned region_number;
     struct cxe_queue *queue;            /* NULL: blocking calls */
@@ -176,7 +176,9 @@ static unsigned draw_line(struct thread *thread, enum role role)
 {
     static const unsigned pages[][2] = {
         [ROLE_LINES] = {0, 1}, [ROLE_WORDS] = {2, 2}, [ROLE_COUNTERS] = {3, 3}};
-    unsigned page = pages[role][dice_below(&thread->dice, 2)] + 4 * (unsigned)dice_below(&thread->dice, 2);
+    unsigned groups = dice_chance(&thread->dice, 900000) ? 2 : thread->client->region_pages / 4;
+    unsigned page =
+        pages[role][dice_below(&thread->dice, 2)] + 4 * (unsigned)dice_below(&thread->dice, groups);
     unsigned lines = dice_chance(&thread->dice, 900000) ? HOT_LINES : PAGE_LINES;
 
     return page * PAGE_LINES + (unsigned)dice_below(&thread->dice, lines);
@@ -355,19 +357,128 @@ static void run_blocking(struct thread *thread)
     end(thread, flight, run(thread, flight));
 }
 
+/* ---- by mapping ---- */
+
+static uint64_t word_as_it_is(uint64_t word)
+{
+    return word;
+}
+
+static uint64_t number_of_line(uint64_t word)
+{
+    return word >> 3;
+}
+
+static void note_access(struct client *client, int error)
+{
+    client->accesses++;
+    client->faults += error != 0;
+    client->faults_in_a_row = error ? client->faults_in_a_row + 1 : 0;
+    if (error)
+        sim_note("an access to the mapping ends: %s", strerror(-error));
+}
+
+static void access_word(struct thread *thread)
+{
+    static const enum oracle_kind word_kinds[] = {ORACLE_READ, ORACLE_READ, ORACLE_WRITE, ORACLE_SWAP,
+                                                  ORACLE_CAS};
+    struct client *client = thread->client;
+    enum role role = draw_role(thread);
+    struct flight flight = {.kind = ORACLE_READ, .first_line = draw_line(thread, role), .lines = 1};
+    int error;
+
+    flight.word = (int)dice_below(&thread->dice, dice_chance(&thread->dice, 800000) ? 2 : LINE_WORDS);
+    if (role == ROLE_WORDS)
+        flight.kind = word_kinds[dice_below(&thread->dice, 5)];
+    else if (role == ROLE_COUNTERS && dice_chance(&thread->dice, 500000))
+        flight.kind = ORACLE_ADD;
+    error = mapped_run(client->mapped, flight.kind, offset_of(&flight),
+                       place_of(flight.first_line, (unsigned)flight.word), *last_seen(thread, &flight),
+                       role == ROLE_LINES ? number_of_line : word_as_it_is, &flight.old);
+    note_access(client, error);
+    if (!error && role == ROLE_WORDS)
+        *last_seen(thread, &flight) = flight.old;
+    if (error && dice_chance(&thread->dice, 300000))
+        mapped_advise(client->mapped, offset_of(&flight), 1, CXE_ADVICE_REFRESH);
+}
+
+/* Loads from many pages in order, so that prefetching has something to do, and eviction. */
+static void scan(struct thread *thread)
+{
+    unsigned pages = (unsigned)dice_between(&thread->dice, 4, 40);
+    unsigned page = (unsigned)dice_below(&thread->dice, thread->client->region_pages);
+
+    for (; pages-- > 0 && page < thread->client->region_pages && !thread->client->faults_in_a_row; page++) {
+        unsigned line = page * PAGE_LINES, word = 1;
+        uint64_t ignored;
+
+        note_access(thread->client,
+                    mapped_run(thread->client->mapped, ORACLE_READ, (uint64_t)line * LINE_BYTES + word * 8,
+                               place_of(line, word), 0,
+                               role_of(line) == ROLE_LINES ? number_of_line : word_as_it_is, &ignored));
+    }
+}
+
+static void manage_mapping(struct thread *thread)
+{
+    struct mapped *mapped = thread->client->mapped;
+    uint64_t page = dice_below(&thread->dice, thread->client->region_pages);
+    uint64_t pages = dice_between(&thread->dice, 1, thread->client->region_pages - page);
+
+    switch (dice_below(&thread->dice, 6)) {
+    case 0:
+    case 1:
+        mapped_sync(mapped, page * PAGE_BYTES, pages * PAGE_BYTES);
+        return;
+    case 2:
+        mapped_advise(mapped, page * PAGE_BYTES, pages * PAGE_BYTES, CXE_ADVICE_COLD);
+        return;
+    case 3:
+        mapped_advise(mapped, page * PAGE_BYTES, pages * PAGE_BYTES, CXE_ADVICE_REFRESH);
+        return;
+    case 4:
+        mapped_prefetch(mapped, page * PAGE_BYTES, pages * PAGE_BYTES);
+        return;
+    case 5:
+        mapped_check(mapped);
+        return;
+    }
+}
+
+static void use_mapping(struct thread *thread)
+{
+    if (dice_chance(&thread->dice, 970000))
+        access_word(thread);
+    else if (dice_chance(&thread->dice, 500000))
+        scan(thread);
+    else
+        manage_mapping(thread);
+}
+
+/* Nothing comes of it any more: the region is gone, or the server. */
+static bool mapping_usable(const struct client *client)
+{
+    return client->mapped && client->faults_in_a_row < 20;
+}
+
 /* ---- regions ---- */
+
+static int open_region(const struct client *client, const char *name, struct cxe_region **region_out)
+{
+    int error = cxe_region_open(client->connection, name, region_out);
+
+    if (error != -ENOENT)
+        return error;
+    return cxe_region_create(client->connection, name, client->region_pages * PAGE_BYTES,
+                             client->shared ? CXE_REGION_SHARED : 0, region_out);
+}
 
 static int find_region(struct thread *thread)
 {
     char name[16];
-    int error;
 
     snprintf(name, sizeof(name), "region%u", thread->region_number);
-    error = cxe_region_open(thread->client->connection, name, &thread->region);
-    if (error == -ENOENT)
-        error = cxe_region_create(thread->client->connection, name, REGION_PAGES * PAGE_BYTES, 0,
-                                  &thread->region);
-    return error;
+    return open_region(thread->client, name, &thread->region);
 }
 
 static void leave_region(struct thread *thread)
@@ -408,7 +519,9 @@ static void burst(struct thread *thread)
     unsigned operations = (unsigned)dice_between(&thread->dice, 1, 20);
 
     while (operations-- > 0 && !thread->lost && !time_is_up(thread)) {
-        if (thread->queue)
+        if (mapping_usable(thread->client) && dice_chance(&thread->dice, thread->mapped_ppm))
+            use_mapping(thread);
+        else if (thread->queue)
             start_queued(thread);
         else
             run_blocking(thread);
@@ -445,12 +558,63 @@ static void *thread_main(void *context)
     return NULL;
 }
 
+/* ---- the mapping of a client, used by all its threads ---- */
+
+/* A private region is mapped by one client and used by nobody else. */
+static void open_mapping(struct client *client)
+{
+    static const enum cxe_gone_policy policies[] = {CXE_GONE_WAIT, CXE_GONE_DEADLINE, CXE_GONE_FAIL_FAST};
+    const struct cxe_map_options options = {
+        .local_bytes = CXE_LOCAL_BYTES_MIN,
+        .fault_mode = CXE_FAULT_INLINE,
+        .gone_policy = policies[dice_below(&client->dice, 3)],
+        .gone_deadline_ns = dice_between(&client->dice, 50, 5000) * NS_PER_MS,
+        .flags = (uint32_t)dice_below(&client->dice, 4) * CXE_MAP_NO_PREFETCH, /* and NO_CLEANER */
+    };
+    char name[16];
+
+    client->faults_in_a_row = 0;
+    client->mapped_number = (unsigned)dice_below(&client->dice, REGIONS);
+    if (client->shared)
+        snprintf(name, sizeof(name), "region%u", client->mapped_number);
+    else
+        snprintf(name, sizeof(name), "own%u", client->number);
+    if (open_region(client, name, &client->mapped_region) != 0)
+        return;
+    if (mapped_open(client->number, client->mapped_region, &options, &client->mapped) == 0)
+        return;
+    sim_note("no mapping: %s", cxe_last_error());
+    cxe_region_close(client->mapped_region);
+}
+
+/* What cannot be written back stands in the way, until the loss is taken note of; of a region that is gone,
+ * for ever. */
+static void close_mapping(struct client *client)
+{
+    uint64_t patience_ns = sim_now_ns() + NS_PER_S;
+
+    if (!client->mapped)
+        return;
+    while (mapped_close(client->mapped) != 0) {
+        sim_note("still mapped: %s", cxe_last_error());
+        mapped_advise(client->mapped, 0, client->region_pages * PAGE_BYTES, CXE_ADVICE_REFRESH);
+        sim_sleep(50 * NS_PER_MS);
+        if (sim_now_ns() < patience_ns)
+            continue;
+        client->stuck = true;
+        sim_sleep_until(SIM_NEVER);
+    }
+    client->mapped = NULL;
+    CHECK(cxe_region_close(client->mapped_region) == 0);
+}
+
 /* ---- the life of a client ---- */
 
 #define THREADS_MAX 4
 
 static void run_threads(struct client *client)
 {
+    static const uint32_t mapped_ppm[] = {200000, 500000, 980000};
     struct thread *threads = calloc(THREADS_MAX, sizeof(*threads));
     struct sim_thread *handles[THREADS_MAX];
     uint64_t until_ns = sim_now_ns() + dice_between(&client->dice, NS_PER_S, 20 * NS_PER_S);
@@ -460,6 +624,7 @@ static void run_threads(struct client *client)
         threads[i].client = client;
         threads[i].dice = dice_of(dice_draw(&client->dice), "thread");
         threads[i].until_ns = until_ns < client->until_ns ? until_ns : client->until_ns;
+        threads[i].mapped_ppm = mapped_ppm[dice_below(&client->dice, 3)];
         threads[i].region_number = (unsigned)dice_below(&client->dice, REGIONS);
         handles[i] = sim_spawn(&client->host.node, client->host.node.name, thread_main, &threads[i]);
     }
@@ -482,7 +647,10 @@ static void *client_main(void *context)
         }
         client->connection = connection;
         client->reconnects++;
+        if (dice_chance(&client->dice, 700000))
+            open_mapping(client);
         run_threads(client);
+        close_mapping(client);
         client->connection = NULL;
         CHECK(cxe_disconnect(connection) == 0);
     }
@@ -497,6 +665,10 @@ void client_start(struct client *client)
 void client_kill(struct client *client)
 {
     client->connection = NULL;
+    if (client->mapped)
+        mapped_lost(client->mapped);
+    client->mapped = NULL;
+    client->stuck = false;
     sim_kill_node(&client->host.node);
     net_kill_host(&client->host);
     sim_note("%s killed", client->host.node.name);
@@ -504,34 +676,43 @@ void client_kill(struct client *client)
 
 /* ---- the last look ---- */
 
+static void read_region(struct thread *thread)
+{
+    unsigned lines = thread->client->region_pages * PAGE_LINES, some = PAGE_LINES / 2;
+    struct flight *flight = &thread->flights[0];
+
+    for (unsigned line = 0; line < lines; line += some) {
+        int error;
+
+        *flight = (struct flight){.kind = ORACLE_READ, .first_line = line, .lines = some, .word = -1};
+        begin(thread, flight);
+        error = run(thread, flight);
+        if (error)
+            sim_fail("line %u cannot be read: %s", line, cxe_last_error());
+        end(thread, flight, 0);
+    }
+}
+
 static void *read_all(void *context)
 {
-    struct thread thread = {.client = context};
+    struct thread *thread = calloc(1, sizeof(*thread));
     struct client *client = context;
     struct cxe_connection *connection;
-    int error = server_connect(client->server, 20 * NS_PER_S, 2, &connection);
 
-    if (error)
+    CHECK(thread);
+    thread->client = client;
+    if (server_connect(client->server, 20 * NS_PER_S, 2, &connection) != 0)
         sim_fail("nobody can connect any more: %s", cxe_last_error());
     client->connection = connection;
-    for (thread.region_number = 0; thread.region_number < REGIONS; thread.region_number++) {
-        error = find_region(&thread);
-        if (error)
-            sim_fail("no region %u: %s", thread.region_number, cxe_last_error());
-        for (unsigned line = 0; line < REGION_LINES; line++) {
-            struct flight *flight = &thread.flights[0];
-
-            *flight = (struct flight){.kind = ORACLE_READ, .first_line = line, .lines = 1, .word = -1};
-            begin(&thread, flight);
-            error = run(&thread, flight);
-            if (error)
-                sim_fail("line %u cannot be read: %s", line, cxe_last_error());
-            end(&thread, flight, 0);
-        }
-        leave_region(&thread);
+    for (; thread->region_number < REGIONS; thread->region_number++) {
+        if (find_region(thread) != 0)
+            sim_fail("no region %u: %s", thread->region_number, cxe_last_error());
+        read_region(thread);
+        leave_region(thread);
     }
     client->connection = NULL;
     CHECK(cxe_disconnect(connection) == 0);
+    free(thread);
     return NULL;
 }
 

@@ -13,9 +13,17 @@ struct client {
     uint64_t pause_ns;   /* between bursts of operations, at most */
     unsigned threads;
     struct dice dice;
+    unsigned region_pages; /* the same for all clients; a multiple of 4, at least 8 */
+    bool shared;           /* regions are coherent: clients map what others use */
+    /* Its own. */
     struct sim_thread *main;
     struct cxe_connection *connection; /* NULL: none, or being made or ended */
-    uint64_t operations, reconnects;
+    struct mapped *mapped;             /* NULL: nothing is mapped */
+    struct cxe_region *mapped_region;
+    unsigned mapped_number;
+    unsigned faults_in_a_row; /* accesses to the mapping that came to nothing */
+    bool stuck;               /* it cannot let go of its mapping: only its end helps */
+    uint64_t operations, accesses, faults, reconnects;
 };
 
 /* Starts its process; set the fields up to `dice` first. */

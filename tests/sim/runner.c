@@ -84,6 +84,8 @@ void runner_add(struct scenario_result *total, const struct scenario_result *res
     total->not_done += result->not_done;
     total->unknown += result->unknown;
     total->settled += result->settled;
+    total->accesses += result->accesses;
+    total->poisoned += result->poisoned;
     total->unknown_seen += result->unknown_seen;
 #define FAULT(name) total->name += result->name;
 #include "faults.def"
@@ -114,11 +116,12 @@ void runner_print(const struct scenario_result *total, unsigned runs, uint64_t r
            (double)real_ns / (double)NS_PER_S, (double)total->simulated_ns / (double)real_ns);
     printf("%llu switches, %llu frames, %llu operations: %llu done, %llu not done, %llu unknown (%llu "
            "settled), of "
-           "which %llu were done after all\nfaults:",
+           "which %llu were done after all; %llu accesses to mappings, %llu in vain\nfaults:",
            (unsigned long long)total->switches, (unsigned long long)total->frames,
            (unsigned long long)total->operations, (unsigned long long)total->done,
            (unsigned long long)total->not_done, (unsigned long long)total->unknown,
-           (unsigned long long)total->settled, (unsigned long long)total->unknown_seen);
+           (unsigned long long)total->settled, (unsigned long long)total->unknown_seen,
+           (unsigned long long)total->accesses, (unsigned long long)total->poisoned);
 #define FAULT(name) printf(" %llu " #name, (unsigned long long)total->name);
 #include "faults.def"
     putchar('\n');

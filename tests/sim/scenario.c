@@ -28,6 +28,8 @@ static struct {
     struct server server;
     struct client clients[CLIENTS_MAX];
     unsigned client_count;
+    unsigned region_pages;
+    bool shared;
     uint64_t until_ns;
     struct scenario_result result;
 } scene;
@@ -44,6 +46,13 @@ static bool chance(uint32_t percent)
 
 /* ---- the cluster ---- */
 
+/* Clocks begin with a machine's boot, and none is exact. */
+static void draw_clock(struct sim_node *node)
+{
+    node->clock_offset_ns = draw(0, 1000000) * NS_PER_S;
+    node->clock_ppm = (int64_t)draw(0, 20000) - 10000;
+}
+
 static void draw_server(void)
 {
     struct server *server = &scene.server;
@@ -51,6 +60,8 @@ static void draw_server(void)
     server->workers = (unsigned)draw(1, SERVER_WORKERS_MAX);
     server->idle_timeout_ns = chance(30) ? draw(1, 5) * NS_PER_S : 60 * NS_PER_S;
     server->plain = chance(25);
+    server->lease_ns = draw(200, 2000) * NS_PER_MS;
+    draw_clock(&server->host.node);
     server_init(server, 0);
 }
 
@@ -67,6 +78,9 @@ static void draw_client(unsigned number)
     client->pause_ns = (chance(20) ? draw(5, 50) : draw(50, 1000)) * NS_PER_MS;
     client->threads = (unsigned)draw(1, 3);
     client->dice = dice_of(dice_draw(&scene.dice), "client");
+    client->region_pages = scene.region_pages;
+    client->shared = scene.shared;
+    draw_clock(&client->host.node);
 }
 
 static void draw_cluster(const struct scenario_options *options)
@@ -76,6 +90,8 @@ static void draw_cluster(const struct scenario_options *options)
     scene.dice = dice_of(options->seed, "director");
     scene.until_ns = sim_now_ns() + draw(5, 40) * NS_PER_S;
     net_begin(options->seed, frame_bytes[draw(0, 3)]);
+    scene.region_pages = chance(60) ? 8 : 128;
+    scene.shared = chance(70);
     draw_server();
     scene.client_count = (unsigned)draw(2, CLIENTS_MAX);
     for (unsigned i = 0; i < scene.client_count; i++)
@@ -253,13 +269,29 @@ static void heal(void)
     }
 }
 
+/* A client that cannot let go of what it has mapped is ended, as one would do by hand. */
+static void tend_clients(bool again)
+{
+    for (unsigned i = 0; i < scene.client_count; i++) {
+        struct client *client = &scene.clients[i];
+
+        if (!client->stuck || client->host.node.locks_held > 0)
+            continue;
+        client_kill(client);
+        if (again)
+            client_start(client);
+    }
+}
+
 static void await_clients(void)
 {
     uint64_t deadline_ns = sim_now_ns() + RECOVERY_NS;
 
     for (unsigned i = 0; i < scene.client_count; i++) {
-        while (!sim_finished(scene.clients[i].main) && sim_now_ns() < deadline_ns)
+        while (!sim_finished(scene.clients[i].main) && sim_now_ns() < deadline_ns) {
             sim_sleep(10 * NS_PER_MS);
+            tend_clients(false);
+        }
         if (!sim_finished(scene.clients[i].main))
             sim_fail("%s hangs, long after everything healed", scene.clients[i].host.node.name);
     }
@@ -271,6 +303,14 @@ static void judge(void)
 
     if (!oracle_check(why, sizeof(why)))
         sim_fail("memory could not have behaved so: %s", why);
+}
+
+static void count_accesses(struct scenario_result *result)
+{
+    for (unsigned i = 0; i < scene.client_count; i++) {
+        result->accesses += scene.clients[i].accesses;
+        result->poisoned += scene.clients[i].faults;
+    }
 }
 
 static void fill_result(uint64_t began_ns)
@@ -294,6 +334,7 @@ static void fill_result(uint64_t began_ns)
     result->unknown = oracle.unknown;
     result->settled = oracle.settled;
     result->unknown_seen = oracle.unknown_seen;
+    count_accesses(result);
     result->simulated_ns = sim_now_ns() - began_ns;
     result->switches = sim_switches();
     result->hash = sim_hash();
@@ -317,6 +358,7 @@ void scenario_run(const struct scenario_options *options, struct scenario_result
     while (sim_now_ns() < scene.until_ns) {
         sim_sleep(draw(10 * NS_PER_MS, 2 * NS_PER_S));
         do_something();
+        tend_clients(true);
     }
     heal();
     await_clients();

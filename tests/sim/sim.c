@@ -436,6 +436,25 @@ uint64_t sim_now_ns(void)
     return sim.now_ns;
 }
 
+static uint64_t scaled(uint64_t ns, int64_t ppm)
+{
+    return ns + (uint64_t)((__int128)ns * ppm / 1000000);
+}
+
+uint64_t sim_clock_ns(void)
+{
+    const struct sim_node *node = sim.self->node;
+
+    return node ? node->clock_offset_ns + scaled(sim.now_ns, node->clock_ppm) : sim.now_ns;
+}
+
+uint64_t sim_pause_ns(uint64_t clock_ns)
+{
+    const struct sim_node *node = sim.self->node;
+
+    return node && clock_ns < SIM_NEVER / 2 ? scaled(clock_ns, -node->clock_ppm) : clock_ns;
+}
+
 void sim_set_inspector(void (*inspector)(void), unsigned every_switches)
 {
     sim.inspect = inspector;

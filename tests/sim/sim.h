@@ -30,6 +30,8 @@ struct sim_node {
     unsigned
         locks_held;   /* of mutexes, by its threads: killed then, it would leave them locked for everybody */
     unsigned threads; /* alive */
+    uint64_t clock_offset_ns; /* its clock: when it was booted, */
+    int64_t clock_ppm;        /* and how much too fast it is */
 };
 
 struct sim_thread;
@@ -57,6 +59,10 @@ uint64_t sim_hash(void);
 uint64_t sim_switches(void);
 
 uint64_t sim_now_ns(void);
+/* By the clock of the thread's node. */
+uint64_t sim_clock_ns(void);
+/* How long a pause is that takes so long by that clock. */
+uint64_t sim_pause_ns(uint64_t clock_ns);
 
 /* Called now and then while no thread is inside anything: for the checks of invariants. */
 void sim_set_inspector(void (*inspect)(void), unsigned every_switches);

@@ -36,14 +36,15 @@ WRAP(int, clock_gettime, clockid_t clock, struct timespec *now_out)
     if (!sim_running())
         return __real_clock_gettime(clock, now_out);
     sim_step();
-    now_out->tv_sec = (time_t)(sim_now_ns() / NS_PER_S);
-    now_out->tv_nsec = (long)(sim_now_ns() % NS_PER_S);
+    now_out->tv_sec = (time_t)(sim_clock_ns() / NS_PER_S);
+    now_out->tv_nsec = (long)(sim_clock_ns() % NS_PER_S);
     return 0;
 }
 
+/* A pause, as the clock of the thread's machine measures it. */
 static uint64_t ns_of(const struct timespec *time)
 {
-    return (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec;
+    return sim_pause_ns((uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec);
 }
 
 WRAP(int, nanosleep, const struct timespec *time, struct timespec *rest)
@@ -101,7 +102,9 @@ WRAP(int, poll, struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     if (!sim_running())
         return __real_poll(fds, count, timeout_ms);
-    return wait_for(fds, count, timeout_ms < 0 ? SIM_NEVER : sim_now_ns() + (uint64_t)timeout_ms * NS_PER_MS);
+    return wait_for(fds, count,
+                    timeout_ms < 0 ? SIM_NEVER
+                                   : sim_now_ns() + sim_pause_ns((uint64_t)timeout_ms * NS_PER_MS));
 }
 
 WRAP(int, eventfd, unsigned value, int flags)
@@ -367,8 +370,7 @@ int poller_add(struct poller *poller, int number)
 
 void poller_wait(struct poller *poller, uint64_t timeout_ns)
 {
-    uint64_t now_ns = sim_now_ns();
+    uint64_t now_ns = sim_now_ns(), pause_ns = sim_pause_ns(timeout_ns);
 
-    sim_fd_wait(poller->fds, poller->count,
-                timeout_ns > SIM_NEVER - now_ns ? SIM_NEVER : now_ns + timeout_ns);
+    sim_fd_wait(poller->fds, poller->count, pause_ns > SIM_NEVER - now_ns ? SIM_NEVER : now_ns + pause_ns);
 }
