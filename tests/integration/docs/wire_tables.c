@@ -42,8 +42,9 @@ static void print_operation(unsigned code, const char *name, size_t operand, siz
     printf("| 0x%02x | %s |", code, name);
     print_bytes(operand, operand_line);
     print_bytes(result, result_line);
-    printf("%s%s%s%s |\n", flags & OP_LINES ? " lines" : "", flags & OP_ATOMIC ? " atomic" : "",
+    printf("%s%s%s%s", flags & OP_LINES ? " lines" : "", flags & OP_ATOMIC ? " atomic" : "",
            flags & OP_MUTATES ? " mutates" : "", flags & OP_CONTROL ? " control" : "");
+    printf("%s%s |\n", flags & OP_AGENT ? " agent" : "", flags & OP_MAY_AGENT ? " may-agent" : "");
 }
 
 static void operations(void)
@@ -90,7 +91,7 @@ static void body_layouts(void)
     FIELD(op_header, opcode);
     FIELD(op_header, width_log2);
     FIELD(op_header, line_count);
-    FIELD(op_header, reserved);
+    FIELD(op_header, agent);
     FIELD(op_header, region);
     FIELD(op_header, offset);
 }
@@ -122,6 +123,29 @@ static void control_layouts(void)
     FIELD(wire_server_info, received_bytes);
     FIELD(wire_server_info, sent_bytes);
     FIELD(wire_server_info, operations);
+}
+
+static void coherence_layouts(void)
+{
+    table("wait", "offset | bytes | field");
+    FIELD(wire_wait, expected);
+    FIELD(wire_wait, timeout_ns);
+    FIELD(wire_wait, reserved);
+    table("agent info", "offset | bytes | field");
+    FIELD(wire_agent_info, agent);
+    FIELD(wire_agent_info, lease_ms);
+    FIELD(wire_agent_info, reserved);
+    table("snoop", "offset | bytes | field");
+    FIELD(wire_bi_snp, region);
+    FIELD(wire_bi_snp, offset);
+    FIELD(wire_bi_snp, agent);
+    FIELD(wire_bi_snp, id);
+    FIELD(wire_bi_snp, kind);
+    FIELD(wire_bi_snp, reserved);
+    table("snoop response", "offset | bytes | field");
+    FIELD(wire_bi_rsp, id);
+    FIELD(wire_bi_rsp, state);
+    FIELD(wire_bi_rsp, reserved);
 }
 
 static void handshake_layouts(void)
@@ -189,6 +213,13 @@ static void bounds(void)
     BOUND(RECORD_CIPHER_CHACHA20POLY1305);
     BOUND(REGION_SEALED);
     BOUND(REGION_EPHEMERAL);
+    BOUND(REGION_SHARED);
+    BOUND(SNOOPS_MAX);
+    BOUND(BI_SNP_DATA);
+    BOUND(BI_SNP_INV);
+    BOUND(BI_SNP_GONE);
+    BOUND(BI_STATE_INVALID);
+    BOUND(BI_STATE_SHARED);
     BOUND(DEV_LOAD_LIGHT);
     BOUND(DEV_LOAD_OPTIMAL);
     BOUND(DEV_LOAD_MODERATE);
@@ -204,6 +235,7 @@ int main(void)
     record_layouts();
     body_layouts();
     control_layouts();
+    coherence_layouts();
     handshake_layouts();
     bounds();
     return 0;
