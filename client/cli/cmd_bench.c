@@ -17,6 +17,7 @@ enum {
     KEY_SECONDS = CLI_KEY_OWN,
     KEY_ROUNDS,
     KEY_DEPTH,
+    KEY_CLIENTS,
     KEY_PIN,
     KEY_PIN_SERVER,
     KEY_ONLY,
@@ -24,7 +25,8 @@ enum {
     KEY_JSON_FILE
 };
 
-#define DEPTH_MAX 65536
+#define DEPTH_MAX   65536
+#define CLIENTS_MAX 512
 
 typedef int bench_function(const struct bench_options *options, struct bench_report *report,
                            const struct bench_link *link, struct cxe_connection *connection);
@@ -39,6 +41,7 @@ static const struct argp_option options[] = {
     {"seconds", KEY_SECONDS, "N", 0, "Measuring time of each figure, its floor included (default: 2)", 0},
     {"rounds", KEY_ROUNDS, "N", 0, "Rounds of floor and subject in turn (default: 9)", 0},
     {"depth", KEY_DEPTH, "N", 0, "Lines in flight when pipelined (default: 4096)", 0},
+    {"clients", KEY_CLIENTS, "N", 0, "Clients that compete for a lock (default: 64)", 0},
     {"pin", KEY_PIN, "CPU", 0, "Pin ourselves there (default: the last CPU)", 0},
     {"pin-server", KEY_PIN_SERVER, "CPU", 0,
      "Pin the private server and the floors' there (default: the first CPU)", 0},
@@ -92,6 +95,9 @@ static error_t take_option(int key, const char *value, void *into)
         return 0;
     case KEY_DEPTH:
         arguments->options.depth = (unsigned)cli_count("--depth", value, 1, DEPTH_MAX);
+        return 0;
+    case KEY_CLIENTS:
+        arguments->options.clients = (unsigned)cli_count("--clients", value, 1, CLIENTS_MAX);
         return 0;
     case KEY_PIN:
         arguments->options.client_cpu = take_cpu("--pin", value);
@@ -257,9 +263,12 @@ static int run_bench(const char *name, bench_function *bench, const struct bench
 static int parse_and_run(const struct cli_syntax *syntax, const char *name, bench_function *bench, int argc,
                          char **argv)
 {
-    struct bench_arguments arguments = {
-        .options = {
-            .figure_ns = 2 * NS_PER_S, .rounds = 9, .depth = 4096, .client_cpu = -1, .server_cpu = -1}};
+    struct bench_arguments arguments = {.options = {.figure_ns = 2 * NS_PER_S,
+                                                    .rounds = 9,
+                                                    .depth = 4096,
+                                                    .clients = 64,
+                                                    .client_cpu = -1,
+                                                    .server_cpu = -1}};
     const struct cxe_connect_options *connect = cli_connect_options();
 
     cli_parse(syntax, argc, argv, &arguments, NULL);
@@ -309,11 +318,26 @@ static int page_command(int argc, char **argv)
     return parse_and_run(&syntax, "page", bench_page, argc, argv);
 }
 
+static int lock_command(int argc, char **argv)
+{
+    static const struct cli_syntax syntax = {
+        .arguments = "",
+        .doc = "Measures how often a lock that many clients want changes hands, beside spinning on a "
+               "CAS." BENCH_DOC,
+        .options = options,
+        .option = take_option,
+        .no_json = true,
+    };
+
+    return parse_and_run(&syntax, "lock", bench_lock, argc, argv);
+}
+
 int cmd_bench(int argc, char **argv)
 {
     static const struct cli_command commands[] = {
         {"line", line_command, "line operations beside a raw ping-pong"},
         {"page", page_command, "page faults beside a local fault and a ping-pong"},
+        {"lock", lock_command, "a lock among many clients beside spinning on a CAS"},
         {NULL, NULL, NULL},
     };
 

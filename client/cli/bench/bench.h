@@ -2,7 +2,7 @@
  *
  * A figure is measured in rounds: floor, subject, floor, subject. What is reported is the median over the
  * rounds with its quartiles; the ratio is taken round by round, so that a machine that slows down for a
- * moment slows both. Everything here runs on one thread.
+ * moment slows both. All of this runs on one thread; a probe may have others.
  */
 #ifndef CXE_BENCH_BENCH_H
 #define CXE_BENCH_BENCH_H
@@ -19,6 +19,7 @@ struct bench_options {
     uint64_t figure_ns; /* measuring time of a figure, its floor included */
     unsigned rounds;
     unsigned depth;     /* lines in flight when pipelined */
+    unsigned clients;   /* that compete for a lock */
     const char *figure; /* measure only those whose names contain it; NULL: all */
     int client_cpu;     /* -1: not pinned */
     int server_cpu;
@@ -71,9 +72,11 @@ struct bench_comparison {
     struct bench_probe floors[BENCH_FLOORS_MAX]; /* latencies whose medians add up */
     unsigned floor_count;
     const char *floor_name;
-    double ratio_goal;   /* subject / floor at most; 0: none */
-    double value_goal;   /* a rate: at least; 0: none */
-    uint64_t least_work; /* a round that did less is no measurement, and the run fails */
+    bool floor_is_rate;       /* the one floor is a rate too: what was before, or a rival */
+    struct bench_probe extra; /* a latency that is granted on top: taken off before the ratio. No run: none */
+    double ratio_goal;        /* subject / floor at most; of a rate, at least; 0: none */
+    double value_goal;        /* a rate: at least; 0: none */
+    uint64_t least_work;      /* a round that did less is no measurement, and the run fails */
 };
 
 struct bench_report;
@@ -83,7 +86,7 @@ struct bench_report;
 int bench_compare(const struct bench_options *options, struct bench_report *report,
                   const struct bench_comparison *comparison);
 
-/* ---- the two benches; each over one connection ---- */
+/* ---- the benches; each over one connection, and more like it where several clients are wanted ---- */
 
 /* How the server is reached, and which floors are comparable with it. */
 struct bench_link {
@@ -97,8 +100,12 @@ int bench_line(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
 int bench_page(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
+int bench_lock(const struct bench_options *options, struct bench_report *report,
+               const struct bench_link *link, struct cxe_connection *connection);
+int bench_share(const struct bench_options *options, struct bench_report *report,
+                const struct bench_link *link, struct cxe_connection *connection);
 
-/* ---- small things that both use ---- */
+/* ---- small things that they share ---- */
 
 /* Pins the calling thread; -1: leaves it. 0 or negative errno. */
 int bench_pin(int cpu);
@@ -120,6 +127,15 @@ void bench_shuffle(uint32_t *order, uint32_t count);
  * time after the benchmark, however that ends. */
 int bench_region_make(struct cxe_connection *connection, uint64_t bytes, struct cxe_region **region_out);
 void bench_region_drop(struct cxe_connection *connection, struct cxe_region *region);
+
+/* Another client: sessions of its own, with the same server and keys, and the region opened there. */
+struct bench_client {
+    struct cxe_connection *connection;
+    struct cxe_region *region;
+};
+int bench_client_open(const struct cxe_connection *connection, const char *region_name,
+                      struct bench_client *client_out);
+void bench_client_close(struct bench_client *client); /* one that is all zeros is closed */
 
 /* The first 8 bytes of the line at `offset` in such a region. */
 static inline uint64_t bench_word_at(uint64_t offset)

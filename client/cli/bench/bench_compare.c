@@ -93,10 +93,17 @@ static void take_quantiles(struct bench_sample *sample, struct round *round)
  * hardly any work would be no figure. */
 #define TRIES 3
 
+static bool is_latency(const struct bench_comparison *comparison, const struct bench_probe *probe)
+{
+    if (comparison->kind == BENCH_LATENCY || probe == &comparison->extra)
+        return true;
+    return probe != &comparison->subject && !comparison->floor_is_rate;
+}
+
 static int run_probe(const struct bench_comparison *comparison, const struct bench_probe *probe,
                      uint64_t duration_ns, uint32_t *room, struct round *round_out)
 {
-    const bool latency = comparison->kind == BENCH_LATENCY || probe != &comparison->subject;
+    const bool latency = is_latency(comparison, probe);
     struct bench_sample sample = {.work = 0};
 
     for (unsigned try = 0; try < TRIES && (sample.work < comparison->least_work || sample.work == 0); try++) {
@@ -162,9 +169,10 @@ static void summarise(double *values, unsigned count, double *q1_out, double *me
 static void set_goal(const struct bench_comparison *comparison, struct figure *figure)
 {
     if (figure->floor && comparison->ratio_goal > 0) {
-        figure->goal_of = "ratio";
+        figure->goal_of = comparison->floor_is_rate ? "speedup" : "ratio";
         figure->goal = comparison->ratio_goal;
-        figure->met = figure->ratio <= figure->goal;
+        figure->met =
+            comparison->floor_is_rate ? figure->ratio >= figure->goal : figure->ratio <= figure->goal;
     } else if (comparison->value_goal > 0) {
         figure->goal_of = "value";
         figure->goal = comparison->value_goal;
@@ -218,23 +226,31 @@ static void report_rate(struct bench_report *report, const struct bench_comparis
 }
 
 static int run_round(const struct bench_comparison *comparison, uint64_t duration_ns, uint32_t *room,
-                     struct round *subject_out, double *floor_out)
+                     struct round *subject_out, double *floor_out, double *ratio_out)
 {
+    struct round extra = {{0}};
     int error = run_floors(comparison, duration_ns, room, floor_out);
 
-    return error ? error : run_probe(comparison, &comparison->subject, duration_ns, room, subject_out);
+    if (!error && comparison->extra.run)
+        error = run_probe(comparison, &comparison->extra, duration_ns, room, &extra);
+    if (!error)
+        error = run_probe(comparison, &comparison->subject, duration_ns, room, subject_out);
+    if (!error)
+        *ratio_out = *floor_out > 0 ? (subject_out->values[0] - extra.values[0]) / *floor_out : 0;
+    return error;
 }
 
 static int run_rounds(const struct bench_options *options, const struct bench_comparison *comparison,
                       uint32_t *room, struct rounds *rounds)
 {
     /* One round more than is kept: the first warms caches, routes and estimates. */
-    const uint64_t duration_ns = options->figure_ns / (options->rounds + 1) / (1 + comparison->floor_count);
+    const unsigned probes = 1 + comparison->floor_count + (comparison->extra.run != NULL);
+    const uint64_t duration_ns = options->figure_ns / (options->rounds + 1) / probes;
 
     for (unsigned i = 0; i <= options->rounds; i++) {
         struct round subject = {{0}};
-        double floor;
-        int error = run_round(comparison, duration_ns, room, &subject, &floor);
+        double floor, ratio;
+        int error = run_round(comparison, duration_ns, room, &subject, &floor, &ratio);
 
         if (error)
             return error;
@@ -243,7 +259,7 @@ static int run_rounds(const struct bench_options *options, const struct bench_co
         for (unsigned j = 0; j < QUANTILES; j++)
             rounds->subject[j][i - 1] = subject.values[j];
         rounds->floor[i - 1] = floor;
-        rounds->ratio[i - 1] = floor > 0 ? subject.values[0] / floor : 0;
+        rounds->ratio[i - 1] = ratio;
     }
     return 0;
 }

@@ -150,8 +150,10 @@ static void print_goal(const struct figure *figure)
 {
     char text[32] = "";
 
-    if (figure->goal_of && strcmp(figure->goal_of, "ratio") == 0)
-        snprintf(text, sizeof(text), "<= %.2f %s", figure->goal, figure->met ? "met" : "NOT MET");
+    if (figure->goal_of && strcmp(figure->goal_of, "value") != 0)
+        snprintf(text, sizeof(text), "%s %.2f %s",
+                 strcmp(figure->goal_of, "ratio") == 0 ? "<=" : ">=", figure->goal,
+                 figure->met ? "met" : "NOT MET");
     else if (figure->goal_of)
         snprintf(text, sizeof(text), ">= %.0f %s", figure->goal, figure->met ? "met" : "NOT MET");
     printf("%-16s", text);

@@ -13,8 +13,8 @@ struct figure {
     const char *floor; /* what it is compared with; NULL: nothing */
     double floor_value;
     double ratio, ratio_q1, ratio_q3;
-    const char *goal_of; /* "ratio" or "value"; NULL: there is no goal */
-    double goal;         /* a ratio: at most; a value: at least */
+    const char *goal_of; /* "ratio", "speedup" (a ratio too) or "value"; NULL: there is no goal */
+    double goal;         /* a ratio: at most; the others: at least */
     bool met;
     const char *note; /* for people, behind the rest of the line; NULL: this figure is for JSON only */
 };
