@@ -12,6 +12,10 @@ SHARES = (100, 75, 50, 25, 10)  # per cent of the memory that is local
 MINIMUM = 4 << 20               # what cxe run and a process need at least
 
 
+def whole_pages(bytes_):
+    return bytes_ // 4096 * 4096
+
+
 class Local:
     """No limit at all: what the others are compared with."""
 
@@ -31,11 +35,11 @@ class OnPool:
 
     def __init__(self, pool, folder, size_bytes, *options):
         self.pool, self.file = pool, pathlib.Path(folder) / "run.json"
-        self.size_bytes, self.options = size_bytes, options
+        self.size_bytes, self.options = whole_pages(size_bytes), options
 
     def prefix(self, local_bytes):
         self.file.unlink(missing_ok=True)
-        return [self.pool.cxe, "run", "--strict", "--local", max(local_bytes, MINIMUM), "--size", self.size_bytes,
+        return [self.pool.cxe, "run", "--strict", "--local", whole_pages(max(local_bytes, MINIMUM)), "--size", self.size_bytes,
                 "--stats", self.file, *self.options, *self.pool.options(), "--"]
 
     def stats(self):
