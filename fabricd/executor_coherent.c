@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "check.h"
+#include "clock.h"
 #include "executor_internal.h"
 #include "least.h"
 #include "region_coherent.h"
@@ -243,10 +243,13 @@ static int look_or_wait(const struct job *job, const struct wire_wait *wait)
 
 static void begin_wait(const struct job *job, const struct wire_wait *wait)
 {
-    uint64_t now_ns = job->requester->now_ns, timeout_ns = le64_get(wait->timeout_ns);
+    uint64_t timeout_ns = le64_get(wait->timeout_ns), now_ns = job->requester->now_ns;
 
-    if (job->execution->deadline_ns == 0)
-        job->execution->deadline_ns = sum_or_max(now_ns, timeout_ns);
+    if (job->execution->deadline_ns != 0)
+        return;
+    if (timeout_ns > 0) /* the requester's may be older than the request, and this must not end early */
+        now_ns = clock_now_ns();
+    job->execution->deadline_ns = sum_or_max(now_ns, timeout_ns);
 }
 
 static int run_wait(const struct job *job)
@@ -286,7 +289,9 @@ static int run_attach(const struct job *job)
 
     if (job->op->offset != 0)
         return -EINVAL;
-    error = region_attach(job->caller, job->op->region, job->op->agent, requester->session, requester->now_ns,
+    /* The client counts its lease from when it sent this, so ours must not begin before it came: the
+     * requester's time may be older. */
+    error = region_attach(job->caller, job->op->region, job->op->agent, requester->session, clock_now_ns(),
                           &agent);
     if (error)
         return error;

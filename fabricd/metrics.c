@@ -10,6 +10,7 @@
 #include "pool.h"
 #include "quiesce.h"
 #include "region.h"
+#include "region_coherent.h"
 #include "tenant.h"
 
 enum counter_unit { UNIT_total, UNIT_gauge, UNIT_ns };
@@ -132,6 +133,19 @@ static void write_tenants(const struct metrics_source *source, FILE *out)
     }
 }
 
+static void write_coherence(const struct metrics_source *source, FILE *out)
+{
+    struct regions_coherence_info info;
+
+    regions_get_coherence(source->regions, QUIESCE_NO_WORKER, &info);
+    write_single(out, "fabricd_coherent_regions", "gauge",
+                 "Regions that are mapped coherently, or waited in.", (double)info.regions);
+    write_single(out, "fabricd_cached_pages", "gauge", "Their pages that some client may have a copy of.",
+                 (double)info.cached_pages);
+    write_single(out, "fabricd_directory_bytes", "gauge", "Memory that their directories take.",
+                 (double)info.directory_bytes);
+}
+
 void metrics_write(const struct metrics_source *source, FILE *out)
 {
     write_head(out, "fabricd_info", "gauge", "What runs; always 1.");
@@ -149,6 +163,7 @@ void metrics_write(const struct metrics_source *source, FILE *out)
                  (double)pool_free_bytes(source->pool));
     write_single(out, "fabricd_log_lines_dropped_total", "counter",
                  "Log lines lost, or kept back by a rate limit.", (double)log_dropped());
+    write_coherence(source, out);
     write_tenants(source, out);
     for (size_t i = 0; i < COUNTER_ROWS; i++)
         write_counter(source, &counter_rows[i], out);
@@ -234,10 +249,11 @@ static json_t *region_json(const struct tenant *tenant, const struct region_info
     char handle[19];
 
     snprintf(handle, sizeof(handle), "0x%016llx", (unsigned long long)info->handle);
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:b}", "tenant", tenant->name, "name", info->name,
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b}", "tenant", tenant->name, "name", info->name,
                      "handle", handle, "bytes", (json_int_t)info->bytes, "resident_bytes",
                      (json_int_t)info->resident_bytes, "sealed", (info->flags & REGION_SEALED) != 0,
-                     "ephemeral", (info->flags & REGION_EPHEMERAL) != 0);
+                     "ephemeral", (info->flags & REGION_EPHEMERAL) != 0, "shared",
+                     (info->flags & REGION_SHARED) != 0);
 }
 
 json_t *metrics_regions(const struct metrics_source *source)

@@ -46,6 +46,7 @@ static const char full[] = "listen: ['0.0.0.0:7001', '[::1]:7002']\n"
                            "transport: ofi:tcp\n"
                            "workers: 1\n"
                            "spin: 20us\n"
+                           "lease: 200ms\n"
                            "encryption: allowed\n"
                            "key_file: /etc/cxe/it's.key\n"
                            "control_socket: /tmp/x.sock\n"
@@ -84,6 +85,7 @@ Test(config, reads_every_key)
     cr_assert_str_eq(config->transport, "ofi:tcp");
     cr_assert_eq(config->workers, 1);
     cr_assert_eq(config->spin_ns, 20 * NS_PER_US);
+    cr_assert_eq(config->lease_ns, 200 * NS_PER_MS);
     cr_assert_eq(config->encryption, ENCRYPTION_ALLOWED);
     cr_assert_str_eq(config->key_file, "/etc/cxe/it's.key");
     cr_assert_str_eq(config->control_socket, "/tmp/x.sock");
@@ -187,6 +189,8 @@ static const struct refusal refusals[] = {
     {"pool: {huge_pages: maybe}\n", "f.yaml:1: pool.huge_pages: expected true or false, found 'maybe'"},
     {"pool: {policy: preferred}\n",
      "f.yaml: pool.policy: preferred takes exactly one entry in pool.nodes, found 0"},
+    {"lease: 199ms\n", "f.yaml:1: lease: expected a time from 200ms to 60s, such as 1s, found '199ms'"},
+    {"lease: 2m\n", "f.yaml:1: lease: expected a time from 200ms to 60s, such as 1s, found '2m'"},
     {"spin: 50\n", "f.yaml:1: spin: expected a time from 0us to 10ms, such as 50us, found '50'"},
     {"spin: 1s\n", "f.yaml:1: spin: expected a time from 0us to 10ms, such as 50us, found '1s'"},
     {"encryption: maybe\n", "f.yaml:1: encryption: expected required, allowed or off, found 'maybe'"},

@@ -21,7 +21,7 @@ struct peer {
     uint8_t request[FRAME_BYTES_MAX]; /* being written, then as sent */
     uint8_t *at;
     unsigned ops;
-    uint8_t got[FRAME_BYTES_MAX]; /* the body that came last */
+    uint8_t got[FRAME_BYTES_MAX] __attribute__((aligned(16))); /* the body that came last */
     size_t got_bytes;
     struct wire_bi_snp snoop; /* the one that came last */
 };
@@ -529,8 +529,8 @@ Test(coherence, a_silent_owner_is_fenced_and_its_late_write_back_refused)
     uint64_t since_ns;
 
     start(1, 200 * NS_PER_MS);
-    attach(owner);
     since_ns = clock_now_ns();
+    attach(owner);
     fetch(owner, OP_MEM_RD_ANY, 0);
     begin(writer);
     memset(add(writer, OP_MEM_WR, 0, 1, 0, 0), 4, LINE_BYTES);

@@ -84,6 +84,33 @@ Test(slots, a_jump_ahead_is_refused)
 
 /* A client's window against a server's slots over a network that drops, doubles and reorders: each request is
  * executed once if it changes something, and its answer is always the first one. */
+Test(slots, a_request_that_waits_is_known_until_it_is_done)
+{
+    slots_park(&slots, 1, 100);
+    cr_expect(slots_valid(&slots));
+    cr_expect_eq(slots_judge(&slots, 1, true, 100), SLOT_WAITS);
+    cr_expect_eq(slots_judge(&slots, 1, true, 101), SLOT_BROKEN);
+    cr_expect_eq(slots_judge(&slots, 33, true, 100), SLOT_BROKEN, "the one before is not answered");
+    slots_record(&slots, 1, true, 100, 1, 0, "", 0);
+    cr_expect_eq(slots_judge(&slots, 1, true, 100), SLOT_REMEMBER);
+    cr_expect_eq(slots_judge(&slots, 33, true, 102), SLOT_EXECUTE);
+}
+
+/* The client got the first answer late and went on: who waits is the repeat of a read. */
+Test(slots, a_repeat_that_waits_gives_way)
+{
+    slots_record(&slots, 1, false, 0, 1, 0, NULL, 0);
+    slots_park(&slots, 1, 0);
+    cr_expect(slots_valid(&slots));
+    cr_expect_eq(slots_judge(&slots, 1, false, 0), SLOT_WAITS);
+    cr_expect_eq(slots_judge(&slots, 33, false, 0), SLOT_SUPERSEDE);
+    slots_unpark(&slots, 1);
+    cr_expect_eq(slots_judge(&slots, 33, false, 0), SLOT_EXECUTE);
+    slots_park(&slots, 33, 0);
+    cr_expect_eq(slots_judge(&slots, 1, false, 0), SLOT_IGNORE, "a late duplicate disturbs nobody");
+    cr_expect_eq(slots_judge(&slots, 33, false, 0), SLOT_WAITS);
+}
+
 #define REQUESTS 20000
 #define WIRE_MAX 256
 
