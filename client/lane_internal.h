@@ -1,6 +1,7 @@
 /* lane_internal.h - the inside of a lane
  *
  *   lane.c        who holds it, posting, waiting, cancelling
+ *   lane_open.c   its memory, its endpoint and its first session
  *   lane_frame.c  operations into frames, answers into results
  *   lane_link.c   handshake, reconnect, what becomes of requests when a session is lost
  *   lane_order.c  operations on one line keep their order
@@ -117,6 +118,8 @@ static inline bool lane_sends(const struct lane *lane)
 
 /* ---- lane.c ---- */
 
+/* Progresses until the session stands, or it is known why there is none. */
+void lane_settle(struct lane *lane, uint64_t deadline_ns);
 /* Ends the operation: outcome, done, accounts. */
 void lane_finish_op(struct lane *lane, struct op *op);
 bool lane_valid(const struct lane *lane);
