@@ -211,7 +211,7 @@ static int look(const struct job *job, const struct wire_wait *wait,
     if (error)
         return error;
     memcpy(word.bytes, line + within, 1u << op->width_log2);
-    if (memcmp(&word, &wait->expected, sizeof(word)) == 0 &&
+    if (memcmp(&word, &wait->expected, sizeof(word)) == 0 && wait->timeout_ns.raw != 0 &&
         job->requester->now_ns < job->execution->deadline_ns)
         return -EINPROGRESS;
     memcpy(job->values, &word, sizeof(word));
