@@ -73,7 +73,7 @@ static int poison(struct fault *fault, bool room)
 
     count(&pager->counters.poisoned_pages, 1); /* before anybody can notice */
     uffd_poison(pager, fault->page);
-    page_leave(pager, fault->page, PAGE_POISONED, 0, PAGE_HOT | PAGE_SNOOPED, 0);
+    page_leave(pager, fault->page, PAGE_POISONED, 0, PAGE_HOT | PAGE_SNOOPED | PAGE_OWNED, 0);
     if (room)
         evict_unreserve(pager, 1);
     return -EFAULT;
@@ -307,17 +307,31 @@ static int refetch(struct fault *fault, uint64_t word)
 
 /* The kernel's page is gone although nobody told us: the program discarded it by itself. A clean page is
  * fetched again; a dirty one was the only copy, and must not come back as something else. */
-static int vanished(struct fault *fault, uint64_t word)
+static int vanished_clean(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    bool dirty = page_state(word) == PAGE_DIRTY;
 
-    if (pager->snooper && !dirty)
+    if (pager->snooper)
         return refetch(fault, word);
     if ((word & PAGE_SENDING) || !page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0)))
         return -EAGAIN;
-    if (!dirty)
-        return word & PAGE_ZERO ? install_zeros(fault, word & ~PAGE_SERVER_ZERO) : fetch(fault, false);
+    return word & PAGE_ZERO ? install_zeros(fault, word & ~PAGE_SERVER_ZERO) : fetch(fault, false);
+}
+
+/* Only what is in hand can be told for sure: between reading its word and looking for it the page may have
+ * left and come back, with the same word. */
+static int vanished_dirty(struct fault *fault, uint64_t word)
+{
+    struct pager *pager = fault->pager;
+
+    if ((word & PAGE_SENDING) ||
+        !page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, page_extra(word))))
+        return -EAGAIN;
+    if (uffd_page_present(pager, fault->page)) {
+        page_move(pager, fault->page, PAGE_DIRTY, 0, 0);
+        fault->waited = true;
+        return -EAGAIN;
+    }
     print_give(pager, page_extra(word));
     fetch_sub_relaxed(&pager->dirty_pages, 1u);
     pager_complain(
@@ -393,11 +407,11 @@ static int step(struct fault *fault, uint64_t word, unsigned *tries)
         return bring_in(fault, word);
     case PAGE_CLEAN:
         if (has_vanished(fault))
-            return vanished(fault, word);
+            return vanished_clean(fault, word);
         return fault->write ? upgrade(fault, word) : settled(fault);
     case PAGE_DIRTY:
         if (has_vanished(fault))
-            return vanished(fault, word);
+            return vanished_dirty(fault, word);
         return fault->write ? unprotect_dirty(fault, word) : settled(fault);
     case PAGE_CLEANING:
         return fault->write ? writeback_cancel(fault->pager, fault->page, word) : settled(fault);
@@ -409,7 +423,8 @@ static int step(struct fault *fault, uint64_t word, unsigned *tries)
         fault->waited = true;
         return -EAGAIN;
     case PAGE_BUSY:
-        if ((word & PAGE_SENDING) && has_vanished(fault))
+        if ((word & PAGE_SENDING) && has_vanished(fault) &&
+            load_acquire(&fault->pager->words[fault->page]) == word)
             return vanished_in_hand(fault);
         pager_backoff(tries);
         fault->waited |= !(word & PAGE_SENDING);
