@@ -39,6 +39,21 @@ int client_open(struct client *client, const struct daemon daemons[CLIENT_SERVER
     return error;
 }
 
+static void close_target(struct target *target)
+{
+    cxe_queue_close(target->queue);
+    cxe_region_close(target->region);
+    cxe_disconnect(target->connection);
+}
+
+void client_close(struct client *client)
+{
+    for (unsigned i = 0; i < CLIENT_SERVERS; i++) {
+        close_target(&client->clean[i]);
+        close_target(&client->faulty[i]);
+    }
+}
+
 static int map_target(struct target *target)
 {
     const struct cxe_map_options options = {.flags = CXE_MAP_NO_PREFETCH};

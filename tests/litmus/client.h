@@ -36,6 +36,9 @@ struct work {
  * with a sentence in cxe_last_error. */
 int client_open(struct client *client, const struct daemon daemons[CLIENT_SERVERS], const char *fault);
 
+/* Of one that is open and has no mappings. */
+void client_close(struct client *client);
+
 /* The modes with mappings need this first. -EPERM, -ENOSYS: there is no userfaultfd here; and other errors.
  */
 int client_map(struct client *client);

@@ -23,6 +23,8 @@
 #define INSTANCES     32 /* executions in a batch */
 #define WORD_BYTES    200
 #define BARRIER_SPINS 100
+#define OPERATION_NS  80000  /* an operation and a half; */
+#define FAULT_NS      800000 /* a page fault that takes the page away from others */
 
 /* What all processes see. */
 struct board {
@@ -44,7 +46,8 @@ struct helper {
 struct runner {
     struct daemon daemons[CLIENT_SERVERS];
     struct helper helpers[SHAPE_THREADS_MAX];
-    struct client client;
+    struct client client; /* if `open` */
+    bool open;
     struct board *board;
     uint64_t random;
     uint64_t batches;
@@ -73,13 +76,15 @@ static bool meet(struct board *board, uint32_t meetings)
     return true;
 }
 
-/* So long after the barrier a thread starts: often at once, seldom late. */
-static void dawdle(uint64_t *random)
+/* Often not at all, seldom up to the longest time. What is longer than a wake-up is slept. */
+static void dawdle(uint64_t *random, uint64_t longest_ns)
 {
-    static const uint64_t most_ns[] = {0, 2000, 20000, 80000};
-    uint64_t dice = random_next(random), limit_ns = most_ns[dice % 4];
-    uint64_t until_ns = limit_ns ? clock_now_ns() + (dice >> 8) % limit_ns : 0;
+    uint64_t dice = random_next(random), part_ns[] = {0, longest_ns / 40, longest_ns / 4, longest_ns};
+    uint64_t limit_ns = part_ns[dice % 4], pause_ns = limit_ns ? (dice >> 8) % limit_ns : 0;
+    uint64_t until_ns = clock_now_ns() + pause_ns;
 
+    if (pause_ns > OPERATION_NS)
+        usleep((useconds_t)(pause_ns / NS_PER_US));
     while (clock_now_ns() < until_ns)
         cpu_relax();
 }
@@ -114,7 +119,7 @@ static int work_with_pauses(struct client *client, struct work *work, bool alway
     work->count = 1;
     for (unsigned i = 0; !error && i < count; i++) {
         if (i > 0 && (always || random_next(random) % 2))
-            dawdle(random);
+            dawdle(random, FAULT_NS);
         error = client_work(client, work);
         work->ops++;
     }
@@ -140,7 +145,7 @@ static int run_instance(struct client *client, struct board *board, unsigned thr
         if (work.mode == SHAPE_FRAME)
             work.mode = SHAPE_PIPELINED;
     }
-    dawdle(random);
+    dawdle(random, OPERATION_NS);
     if (work.mode == SHAPE_MAPPED || work.mode == SHAPE_MIXED)
         return work_with_pauses(client, &work, board->cell.broken, random);
     return client_work(client, &work);
@@ -260,6 +265,7 @@ struct runner *runner_open(uint64_t seed, bool mapped)
     }
     expect_no_error(runner->board);
     cr_assert_eq(client_open(&runner->client, runner->daemons, NULL), 0, "%s", cxe_last_error());
+    runner->open = true;
     return runner;
 }
 
@@ -270,6 +276,8 @@ void runner_close(struct runner *runner)
         waitpid(runner->helpers[i].pid, NULL, 0);
         close(runner->helpers[i].answer_fd);
     }
+    if (runner->open)
+        client_close(&runner->client);
     for (unsigned i = 0; i < CLIENT_SERVERS; i++)
         daemon_stop(&runner->daemons[i]);
     munmap(runner->board, sizeof(*runner->board));

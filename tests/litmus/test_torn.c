@@ -190,12 +190,18 @@ static void *write_lines(void *argument)
     return NULL;
 }
 
-/* The control: a copy that looks at no version. Without such there is nothing to be seen. */
-static bool copy_is_torn(const struct hammer *hammer, unsigned line)
+/* The control: a copy that looks at no version, in one go or with time for others in between. */
+static bool copy_is_torn(const struct hammer *hammer, unsigned line, bool slowly)
 {
+    const uint8_t *shared = pool_frame(hammer->pool, hammer->frame) + line * LINE_BYTES;
+    unsigned step = slowly ? 1 : LINE_WORDS;
     uint64_t words[LINE_WORDS];
 
-    racy_load(words, pool_frame(hammer->pool, hammer->frame) + line * LINE_BYTES, LINE_BYTES);
+    for (unsigned i = 0; i < LINE_WORDS; i += step) {
+        racy_load(&words[i], shared + i * 8, step * 8);
+        for (unsigned pause = 0; slowly && pause < 4; pause++)
+            cpu_relax();
+    }
     return count_torn(words, line, 1) > 0;
 }
 
@@ -228,8 +234,7 @@ static void *read_and_look(void *argument)
             line_read(hammer->pool, hammer->frame, BLOCK_FIRST, BLOCK_LINES, (uint8_t *)words);
             torn += !block(words);
             reads += 1 + count + BLOCK_LINES;
-            for (unsigned line = 0; line < USED_LINES; line++)
-                control += copy_is_torn(hammer, line);
+            control += copy_is_torn(hammer, first, i % 2);
         }
         fetch_add_relaxed(&hammer->reads, reads);
         fetch_add_relaxed(&hammer->torn, torn);

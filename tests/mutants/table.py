@@ -25,6 +25,8 @@ EXECUTOR = "unit.fabricd.executor"
 REGION = "unit.fabricd.region"
 DIRECTORY = "unit.fabricd.directory"
 MODEL = "model.directory_model"
+COHERENCE = "unit.live.coherence"
+SNOOP = "unit.client.pager.snoop"
 
 MUTANTS = [
     # ---- lines ----
@@ -96,8 +98,8 @@ MUTANTS = [
 
     # ---- requests ----
     Mutant("fabricd/executor.c", "operations behind one that failed are done",
-           "out->status = (uint8_t)status_of_errno(error);\n                return;",
-           "out->status = (uint8_t)status_of_errno(error);\n                continue;", EXECUTOR),
+           "                if (error)\n                    return error == -EINPROGRESS ? error : 0;",
+           "                if (error == -EINPROGRESS)\n                    return error;", EXECUTOR),
     Mutant("fabricd/region_access.c", "a sealed region can be written",
            "if (load_relaxed(&region->flags) & REGION_SEALED)", "if (load_relaxed(&region->flags) & REGION_SEALED & 0)",
            REGION),
@@ -116,7 +118,8 @@ MUTANTS = [
     Mutant("fabricd/worker_frame.c", "an old record leads the answers astray",
            "    if (counter != session->opener.newest_counter)\n        return;\n", "    (void)counter;\n", "unit.live.hostile"),
     Mutant("fabricd/worker_frame.c", "a session that was replaced goes on",
-           "        end_replaced(worker, claim, tenant, now_ns);\n", "", "unit.live.replace"),
+           "    if (id == 0 || claim->offer.incarnation != worker->options.incarnation)", "    if (id != UINT32_MAX)",
+           "unit.live.replace"),
 
     # ---- lanes ----
     Mutant("client/lane_frame.c", "operations on one line are in two requests",
@@ -136,9 +139,7 @@ MUTANTS = [
            "    if (mutates && sent > 0)\n        link_close(lane);", "    if (mutates && sent > SESSION_SLOTS)\n        "
            "link_close(lane);", "unit.live.loss"),
     Mutant("client/lane_link.c", "a request of a lost session is sent again, unknown or not",
-           "    if (frame->mutates) {\n        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);",
-           "    if (frame->mutates && frame->body_bytes > limit) {\n        lane_fail_frame(lane, frame, -CXE_EUNKNOWN);",
-           "unit.live.loss"),
+           "    if (frame->mutates)\n        lane_fail_mutations(lane, frame);\n", "", "unit.live.loss"),
 
     # ---- who caches which page ----
     Mutant("fabricd/directory_word.c", "readers keep their copies when somebody stores",
@@ -180,4 +181,53 @@ MUTANTS = [
            "        if (wb->failed[i]) {", "        if (wb->failed[i] && wb->shared[i]) {", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "lines whose write is unknown are compared as if it were not",
            "        print_force(pager, print, wb->changed[i]);", "        print_force(pager, print, 0);", "unit.client.pager.gone"),
+
+    # ---- coherent regions ----
+    Mutant("fabricd/executor_coherent.c", "a write leaves the page with who has it",
+           "error = coherence_access(coherence, rest->page, DIRECTORY_STORE, 0, waiter);",
+           "error = coherence_access(coherence, rest->page, DIRECTORY_LOAD, 0, waiter);", COHERENCE),
+    Mutant("fabricd/executor_coherent.c", "an atomic leaves the page with who has it",
+           "error = coherence_access(coherence, op->offset / PAGE_BYTES, DIRECTORY_STORE, 0, waiter);",
+           "error = coherence_access(coherence, op->offset / PAGE_BYTES, DIRECTORY_LOAD, 0, waiter);", LITMUS,
+           "litmus/coherent_mappings_and_operations", 180),
+    Mutant("fabricd/executor_coherent.c", "a write-back is taken from who does not own the page",
+           "        if (!coherence_owns(coherence, number, page))\n", "        if (!coherence_owns(coherence, number, page) && !number)\n",
+           COHERENCE),
+    Mutant("fabricd/executor_coherent.c", "who waits for a line is not called when it is stored to",
+           "    coherence_stored(coherence, rest->place.offset / LINE_BYTES, lines);\n", "", COHERENCE),
+    Mutant("fabricd/coherence_agents.c", "a dead agent's name is good for its number's next",
+           "return agent && agent->id == id ? agent : NULL;", "return agent;", COHERENCE),
+    Mutant("fabricd/coherence_agents.c", "nobody is ever fenced", "if (agent->expires_ns <= now_ns) {",
+           "if (agent->expires_ns == UINT64_MAX) {", COHERENCE),
+    Mutant("fabricd/coherence_agents.c", "who is heard is fenced all the same",
+           "        agent->expires_ns = heard_ns + coherence->options.lease_ns;", "        (void)agent;", COHERENCE),
+    Mutant("fabricd/coherence.c", "who waits for a line does not look when its page leaves",
+           "    else if (error == 0 && access == DIRECTORY_READ_OWN)\n        coherence_page_left(coherence, page);\n", "", COHERENCE),
+    Mutant("fabricd/worker_agents.c", "a lost snoop is not sent again",
+           "bool repeat = binding->repeat_ns > 0 && binding->repeat_due_ns <= now_ns;", "bool repeat = false;", COHERENCE),
+
+    # ---- coherent mappings ----
+    Mutant("client/pager_snoop.c", "what is fetched is kept although it was asked for meanwhile",
+           "if (!page_claim(pager, snoop->page, &word, word | PAGE_SNOOPED))", "if (!page_claim(pager, snoop->page, &word, word))",
+           SNOOP),
+    Mutant("client/pager_snoop.c", "a page is copied for its answer while it is stored to",
+           "    uffd_protect(pager, snoop->page, 1, true);\n", "", SNOOP),
+    Mutant("client/pager_snoop.c", "a page that was given up can still be read",
+           "    if (!keep)\n        uffd_drop(pager, &snoop->page, 1);\n", "", SNOOP),
+    Mutant("client/pager_snoop.c", "a snoop heard twice is answered twice", "    if (*word & bit)\n        return true;\n", "", SNOOP),
+    Mutant("client/pager_snoop.c", "who shares a page again thinks it is the only one",
+           "if (!page_claim(pager, snoop->page, &word, word & ~PAGE_OWNED))", "if (!page_claim(pager, snoop->page, &word, word))",
+           SNOOP),
+    Mutant("client/pager_answer.c", "the answer to a snoop goes before the lines",
+           "    add_lines(pager, answer);\n    add_answer(pager, answer);\n", "    add_answer(pager, answer);\n    add_lines(pager, answer);\n",
+           SNOOP),
+    Mutant("client/pager_answer.c", "lines that fill more than a frame are sent, and no answer",
+           "    else if (!answer->told)\n        send_rest(pager, answer);\n", "", SNOOP),
+    Mutant("client/pager_lease.c", "a lease counts for twice as long as it is",
+           "snooper->asked_ns + lease_ns - lease_ns / 8", "snooper->asked_ns + 2 * lease_ns", SNOOP),
+    Mutant("client/pager_lease.c", "a fence leaves clean pages where they are",
+           "        sweep->clean[sweep->clean_count++] = page;\n        return true;",
+           "        page_move(pager, page, PAGE_CLEAN, 0, 0);\n        return true;", SNOOP),
+    Mutant("client/pager_lease.c", "a fence forgets stores without a word",
+           "        new = (new & ~(PAGE_OWNED | PAGE_HOT)) | PAGE_LOST;", "        new = new & ~(PAGE_OWNED | PAGE_HOT);", SNOOP),
 ]
