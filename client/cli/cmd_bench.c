@@ -153,7 +153,7 @@ static int measure_private(bench_function *bench, const struct bench_arguments *
     };
     struct private_server server;
     struct cxe_connection *connection;
-    int error = private_server_start(connect.transport, arguments->options.server_cpu, &server);
+    int error = private_server_start(connect.transport, NULL, arguments->options.server_cpu, &server);
 
     if (!error)
         error = private_server_connect(&server, &connect, &connection);
@@ -332,12 +332,27 @@ static int lock_command(int argc, char **argv)
     return parse_and_run(&syntax, "lock", bench_lock, argc, argv);
 }
 
+static int share_command(int argc, char **argv)
+{
+    static const struct cli_syntax syntax = {
+        .arguments = "",
+        .doc = "Measures pages and lines that another client's mapping holds, beside those that nobody "
+               "holds." BENCH_DOC,
+        .options = options,
+        .option = take_option,
+        .no_json = true,
+    };
+
+    return parse_and_run(&syntax, "share", bench_share, argc, argv);
+}
+
 int cmd_bench(int argc, char **argv)
 {
     static const struct cli_command commands[] = {
         {"line", line_command, "line operations beside a raw ping-pong"},
         {"page", page_command, "page faults beside a local fault and a ping-pong"},
         {"lock", lock_command, "a lock among many clients beside spinning on a CAS"},
+        {"share", share_command, "pages that another client holds beside those that nobody holds"},
         {NULL, NULL, NULL},
     };
 

@@ -110,6 +110,9 @@ int bench_share(const struct bench_options *options, struct bench_report *report
 /* Pins the calling thread; -1: leaves it. 0 or negative errno. */
 int bench_pin(int cpu);
 
+/* Lets the calling thread run where it may, as other clients do. */
+void bench_unpin(void);
+
 /* A random number; `state` is not 0. */
 static inline uint64_t bench_random(uint64_t *state)
 {
@@ -123,9 +126,10 @@ static inline uint64_t bench_random(uint64_t *state)
 /* 0 .. count - 1 in an order that is random, and the same each time. */
 void bench_shuffle(uint32_t *order, uint32_t count);
 
-/* A region of its own, each line starting with its own number (bench_word_at); deleted by the server some
- * time after the benchmark, however that ends. */
-int bench_region_make(struct cxe_connection *connection, uint64_t bytes, struct cxe_region **region_out);
+/* A region of its own with these flags (and EPHEMERAL), each line starting with its own number
+ * (bench_word_at); deleted by the server some time after the benchmark, however that ends. */
+int bench_region_make(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
+                      struct cxe_region **region_out);
 void bench_region_drop(struct cxe_connection *connection, struct cxe_region *region);
 
 /* Another client: sessions of its own, with the same server and keys, and the region opened there. */

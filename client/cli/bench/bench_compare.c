@@ -65,6 +65,14 @@ int bench_pin(int cpu)
     return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
+void bench_unpin(void)
+{
+    cpu_set_t set;
+
+    memset(&set, 0xFF, sizeof(set)); /* the kernel leaves out those that are not ours */
+    sched_setaffinity(0, sizeof(set), &set);
+}
+
 /* ---- one round of one probe ---- */
 
 /* What a round comes to: the quantiles in us, or the rate. */

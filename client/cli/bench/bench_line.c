@@ -322,7 +322,7 @@ int bench_line(const struct bench_options *options, struct bench_report *report,
         return bench_fail(-ENOMEM, "no memory");
     bench->random = 0x9E3779B97F4A7C15ull;
     bench->line_count = 1;
-    error = bench_region_make(connection, REGION_BYTES, &bench->region);
+    error = bench_region_make(connection, REGION_BYTES, 0, &bench->region);
     if (error)
         goto free_bench;
     if (link->local)

@@ -294,7 +294,7 @@ int bench_lock(const struct bench_options *options, struct bench_report *report,
         return bench_fail(-ENOMEM, "no memory");
     pthread_mutex_init(&bench->lock, NULL);
     pthread_cond_init(&bench->changed, NULL);
-    error = bench_region_make(connection, REGION_BYTES, &region);
+    error = bench_region_make(connection, REGION_BYTES, 0, &region);
     if (error)
         goto free_bench;
     error = make_locks(region, options->clients);

@@ -280,7 +280,7 @@ int bench_page(const struct bench_options *options, struct bench_report *report,
     error = open_floor(options, link, &floor);
     if (error)
         goto close_floor;
-    error = bench_region_make(connection, REGION_BYTES, &region);
+    error = bench_region_make(connection, REGION_BYTES, 0, &region);
     if (error)
         goto close_floor;
     if (!link->provider)

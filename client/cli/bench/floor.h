@@ -38,4 +38,11 @@ int floor_fault_open(struct floor_fault **fault_out);
 void floor_fault_close(struct floor_fault *fault);
 int floor_fault_run(void *context, uint64_t duration_ns, struct bench_sample *sample);
 
+/* Waking a thread: from the call (a write to what it polls) until it runs. It sleeps as the thread does that
+ * answers for a coherent mapping. */
+struct floor_wake;
+int floor_wake_open(struct floor_wake **wake_out);
+void floor_wake_close(struct floor_wake *wake);
+int floor_wake_run(void *context, uint64_t duration_ns, struct bench_sample *sample);
+
 #endif

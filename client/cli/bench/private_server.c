@@ -91,21 +91,37 @@ static int make_key(struct private_server *server, char *key_file, size_t key_fi
     return error ? bench_fail(error, "%s", why) : 0;
 }
 
+/* What fabricd has no option for. */
+static int write_config(const struct private_server *server, const char *lease)
+{
+    char path[PRIVATE_SERVER_PATH_BYTES + 16];
+    FILE *file;
+    bool written;
+
+    snprintf(path, sizeof(path), "%s/config", server->directory);
+    file = fopen(path, "wxe");
+    written = file && (!lease || fprintf(file, "lease: %s\n", lease) > 0);
+    if ((file && fclose(file) != 0) || !written)
+        return bench_fail(-EIO, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
 static _Noreturn void run_program(const char *program, const char *transport, const char *key_file, int cpu,
                                   const struct private_server *server)
 {
-    char control[PRIVATE_SERVER_PATH_BYTES + 16];
+    char control[PRIVATE_SERVER_PATH_BYTES + 16], config[PRIVATE_SERVER_PATH_BYTES + 16];
 
+    snprintf(config, sizeof(config), "%s/config", server->directory);
     snprintf(control, sizeof(control), "%s/control", server->directory);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     bench_pin(cpu);
-    execl(program, "fabricd", "--listen", server->address, "--transport", transport, "--pool", POOL_SIZE,
-          "--workers", "1", "--key", key_file, "--encryption", "allowed", "--control", control, "--log-level",
-          "error", NULL);
+    execl(program, "fabricd", "--config", config, "--listen", server->address, "--transport", transport,
+          "--pool", POOL_SIZE, "--workers", "1", "--key", key_file, "--encryption", "allowed", "--control",
+          control, "--log-level", "error", NULL);
     _exit(127);
 }
 
-int private_server_start(const char *transport, int cpu, struct private_server *server)
+int private_server_start(const char *transport, const char *lease, int cpu, struct private_server *server)
 {
     char program[PATH_MAX], key_file[PRIVATE_SERVER_PATH_BYTES + 16];
     in_port_t port;
@@ -115,6 +131,8 @@ int private_server_start(const char *transport, int cpu, struct private_server *
     error = find_program(program, sizeof(program));
     if (!error)
         error = make_key(server, key_file, sizeof(key_file));
+    if (!error)
+        error = write_config(server, lease);
     if (error)
         return error;
     error = find_port(&port);

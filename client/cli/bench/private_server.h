@@ -16,9 +16,9 @@ struct private_server {
 };
 
 /* Starts the fabricd that lies beside this program, one worker, pinned to `cpu` (-1: not), taking encrypted
- * and plain sessions. 0 or negative errno; bench_failure says why. Call private_server_stop in either case.
- */
-int private_server_start(const char *transport, int cpu, struct private_server *server);
+ * and plain sessions; its cache agents have this lease ("200ms"; NULL: the default). 0 or negative errno;
+ * bench_failure says why. Call private_server_stop in either case. */
+int private_server_start(const char *transport, const char *lease, int cpu, struct private_server *server);
 
 /* Connects as soon as it answers. */
 int private_server_connect(const struct private_server *server, const struct cxe_connect_options *options,
