@@ -417,6 +417,28 @@ Test(hostile, a_client_that_moves_is_followed_and_keeps_its_slots)
     raw_close(&peer);
 }
 
+Test(hostile, an_old_record_does_not_lead_the_answers_astray)
+{
+    struct raw_peer peer, elsewhere;
+    uint8_t body[256], answer[512], late[512];
+    struct body_header header;
+    size_t late_bytes;
+
+    raw_shake_hands(&peer, &server, RECORD_CIPHER_CHACHA20POLY1305);
+    codec_write_op(raw_request(body, 1, 1), OP_MEM_RD, 0, 1, handle, 0);
+    late_bytes = raw_seal(&peer, body, BODY_HEADER_BYTES + OP_HEADER_BYTES, late);
+    codec_write_op(raw_request(body, 2, 1), OP_MEM_RD, 0, 1, handle, 0);
+    raw_send_body(&peer, body, BODY_HEADER_BYTES + OP_HEADER_BYTES);
+    cr_assert_gt(raw_receive_body(&peer, answer, sizeof(answer), 10000), 0);
+    raw_open(&elsewhere, &server); /* who has caught the first record lets it go now */
+    raw_send(&elsewhere, late, late_bytes);
+    cr_assert_gt(raw_receive_body(&peer, answer, sizeof(answer), 10000), 0, "the answer went elsewhere");
+    memcpy(&header, answer, sizeof(header));
+    cr_assert_eq(le64_get(header.seq), 1);
+    raw_close(&elsewhere);
+    raw_close(&peer);
+}
+
 /* A client that asks and never reads: its answers are dropped by its own socket, others are served. */
 Test(hostile, a_client_that_never_reads_costs_only_itself)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cxe.h"
+#include "connection.h"
 #include "limits.h"
 #include "server.h"
 
@@ -388,6 +388,24 @@ Test(queue, what_a_refusal_left_undone_stays_ahead_of_what_came_later)
     }
     cxe_queue_close(queue);
     cxe_region_close(sealed);
+    tear_down(&bench);
+}
+
+/* The library is made to believe that the region is longer than it is: the last frame of the write fails. */
+Test(operations, a_write_that_fails_half_way_is_unknown_and_one_that_fails_at_once_is_not_done)
+{
+    static uint8_t lines[REGION_BYTES + PAGE_BYTES], seen[LINE_BYTES];
+    struct bench bench;
+
+    set_up(&bench, &paths[0]);
+    memset(lines, 7, sizeof(lines));
+    bench.region->bytes = sizeof(lines);
+    cr_assert_eq(cxe_write(bench.region, REGION_BYTES - LINE_BYTES, lines, 2 * LINE_BYTES), -ERANGE);
+    cr_assert_eq(cxe_read(bench.region, REGION_BYTES - LINE_BYTES, seen, sizeof(seen)), 0);
+    cr_assert_eq(seen[0], 0, "one operation in one frame is done or not");
+    cr_assert_eq(cxe_write(bench.region, 0, lines, sizeof(lines)), -CXE_EUNKNOWN);
+    cr_assert_eq(cxe_read(bench.region, 0, seen, sizeof(seen)), 0);
+    cr_assert_eq(seen[0], 7);
     tear_down(&bench);
 }
 

@@ -138,6 +138,30 @@ Test(gone, dirty_pages_are_kept)
     finish(region, memory);
 }
 
+/* Nobody knows whether the write was done, and it was: putting back what was there is a change, too. */
+Test(gone, a_line_whose_write_is_unknown_goes_again_though_it_changed_back)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct cxe_map_options options = deadline;
+
+    options.flags = CXE_MAP_NO_CLEANER;
+    uint8_t *memory = map_region(region, MIB, options);
+    uint8_t before = memory[0];
+
+    memory[0] = (uint8_t)(before + 1);
+    fake->write_error = -CXE_EUNKNOWN;
+    fake->write_anyway = 1;
+    cr_assert_lt(cxe_sync(memory, PAGE), 0);
+    cr_assert_eq(fake_memory(region)[0], (uint8_t)(before + 1));
+    memory[0] = before;
+    fake->write_error = 0;
+    fake->write_anyway = 0;
+    cr_assert_eq(cxe_sync(memory, PAGE), 0);
+    cr_assert_eq(fake_memory(region)[0], before);
+    check_valid(memory);
+    finish(region, memory);
+}
+
 /* With the cache full of pages that cannot be written back, the access that needs room fails; not the data.
  */
 static void full_of_dirty_pages(uint32_t flags)
