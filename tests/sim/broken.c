@@ -5,6 +5,7 @@
  */
 #include "broken.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "check.h"
@@ -68,13 +69,14 @@ enum slot_verdict __wrap_slots_judge(const struct slots *slots, uint64_t seq, bo
     return verdict == SLOT_REMEMBER && now(SLOTS_FORGET, 200000) ? SLOT_EXECUTE : verdict;
 }
 
-void __real_lane_fail_frame(struct lane *lane, struct frame *frame, int result);
-void __wrap_lane_fail_frame(struct lane *lane, struct frame *frame, int result);
-void __wrap_lane_fail_frame(struct lane *lane, struct frame *frame, int result)
+void __real_lane_fail_mutations(struct lane *lane, struct frame *frame);
+void __wrap_lane_fail_mutations(struct lane *lane, struct frame *frame);
+void __wrap_lane_fail_mutations(struct lane *lane, struct frame *frame)
 {
-    if (result == -CXE_EUNKNOWN && now(UNKNOWN_IS_FAILURE, 1000000))
-        result = -ETIMEDOUT;
-    __real_lane_fail_frame(lane, frame, result);
+    if (defect == UNKNOWN_IS_FAILURE)
+        lane_fail_frame(lane, frame, -ETIMEDOUT);
+    else
+        __real_lane_fail_mutations(lane, frame);
 }
 
 int __real_region_write(const struct region_caller *caller, struct region_place place, uint32_t lines,

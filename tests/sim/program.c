@@ -378,20 +378,26 @@ static void note_access(struct client *client, int error)
         sim_note("an access to the mapping ends: %s", strerror(-error));
 }
 
-static void access_word(struct thread *thread)
+static void draw_access(struct thread *thread, struct flight *flight)
 {
     static const enum oracle_kind word_kinds[] = {ORACLE_READ, ORACLE_READ, ORACLE_WRITE, ORACLE_SWAP,
                                                   ORACLE_CAS};
-    struct client *client = thread->client;
     enum role role = draw_role(thread);
-    struct flight flight = {.kind = ORACLE_READ, .first_line = draw_line(thread, role), .lines = 1};
+
+    *flight = (struct flight){.kind = ORACLE_READ, .first_line = draw_line(thread, role), .lines = 1};
+    flight->word = (int)dice_below(&thread->dice, dice_chance(&thread->dice, 800000) ? 2 : LINE_WORDS);
+    if (role == ROLE_WORDS)
+        flight->kind = word_kinds[dice_below(&thread->dice, 5)];
+    else if (role == ROLE_COUNTERS && dice_chance(&thread->dice, 500000))
+        flight->kind = ORACLE_ADD;
+}
+
+static void access_word(struct thread *thread, struct flight flight)
+{
+    struct client *client = thread->client;
+    enum role role = role_of(flight.first_line);
     int error;
 
-    flight.word = (int)dice_below(&thread->dice, dice_chance(&thread->dice, 800000) ? 2 : LINE_WORDS);
-    if (role == ROLE_WORDS)
-        flight.kind = word_kinds[dice_below(&thread->dice, 5)];
-    else if (role == ROLE_COUNTERS && dice_chance(&thread->dice, 500000))
-        flight.kind = ORACLE_ADD;
     error = mapped_run(client->mapped, flight.kind, offset_of(&flight),
                        place_of(flight.first_line, (unsigned)flight.word), *last_seen(thread, &flight),
                        role == ROLE_LINES ? number_of_line : word_as_it_is, &flight.old);
@@ -400,6 +406,20 @@ static void access_word(struct thread *thread)
         *last_seen(thread, &flight) = flight.old;
     if (error && dice_chance(&thread->dice, 300000))
         mapped_advise(client->mapped, offset_of(&flight), 1, CXE_ADVICE_REFRESH);
+}
+
+/* Looks at one word for a while: who is fenced meanwhile must not see what was there before for ever. */
+static void watch_word(struct thread *thread)
+{
+    struct flight flight;
+    unsigned times = (unsigned)dice_between(&thread->dice, 5, 200);
+
+    draw_access(thread, &flight);
+    flight.kind = ORACLE_READ;
+    while (times-- > 0 && sim_now_ns() < thread->until_ns && !thread->client->faults_in_a_row) {
+        access_word(thread, flight);
+        sim_sleep(dice_below(&thread->dice, 30 * NS_PER_MS));
+    }
 }
 
 /* Loads from many pages in order, so that prefetching has something to do, and eviction. */
@@ -447,8 +467,13 @@ static void manage_mapping(struct thread *thread)
 
 static void use_mapping(struct thread *thread)
 {
-    if (dice_chance(&thread->dice, 970000))
-        access_word(thread);
+    struct flight flight;
+
+    if (dice_chance(&thread->dice, 970000)) {
+        draw_access(thread, &flight);
+        access_word(thread, flight);
+    } else if (dice_chance(&thread->dice, 400000))
+        watch_word(thread);
     else if (dice_chance(&thread->dice, 500000))
         scan(thread);
     else

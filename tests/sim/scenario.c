@@ -58,7 +58,7 @@ static void draw_server(void)
     struct server *server = &scene.server;
 
     server->workers = (unsigned)draw(1, SERVER_WORKERS_MAX);
-    server->idle_timeout_ns = chance(30) ? draw(1, 5) * NS_PER_S : 60 * NS_PER_S;
+    server->idle_timeout_ns = chance(50) ? draw(1, 3) * NS_PER_S : 60 * NS_PER_S;
     server->plain = chance(25);
     server->lease_ns = draw(200, 2000) * NS_PER_MS;
     draw_clock(&server->host.node);
@@ -167,18 +167,31 @@ static void clear_weather(void)
     sim_note("calm at %s", host->node.name);
 }
 
-static void cut_link(void)
+static void cut_for(struct net_host *host, bool out, bool in, uint64_t ns)
 {
-    struct net_host *host = draw_host();
-    uint64_t ns = draw(NS_PER_MS, chance(20) ? 6 * NS_PER_S : 800 * NS_PER_MS);
-    bool out = chance(60), in = !out || chance(40);
-
     sim_note("%s cut%s%s for %llu ms", host->node.name, out ? " out" : "", in ? " in" : "",
              (unsigned long long)(ns / NS_PER_MS));
     host->out.cut = out;
     host->in.cut = in;
     sim_sleep(ns);
     host->out.cut = host->in.cut = false;
+}
+
+static void cut_link(void)
+{
+    bool out = chance(60), in = !out || chance(40);
+
+    cut_for(draw_host(), out, in, draw(NS_PER_MS, chance(20) ? 6 * NS_PER_S : 800 * NS_PER_MS));
+}
+
+/* What it asked for is done and not answered, and then the server forgets it. */
+static void forget_client(void)
+{
+    struct net_host *host = &draw_victim()->host;
+
+    cut_for(host, false, true, draw(NS_PER_MS, 200 * NS_PER_MS));
+    if (scene.server.idle_timeout_ns < 10 * NS_PER_S)
+        cut_for(host, true, true, scene.server.idle_timeout_ns + draw(0, NS_PER_S));
 }
 
 static void stop_host(struct net_host *host, uint64_t *counter)
@@ -240,9 +253,9 @@ static void restart_server(void)
 static const struct {
     void (*act)(void);
     unsigned weight;
-} deeds[] = {{change_weather, 30}, {clear_weather, 15}, {cut_link, 15},
-             {stop_client, 8},     {stop_server, 5},    {rebind_client, 8},
-             {kill_client, 4},     {kill_server, 3},    {restart_server, 1}};
+} deeds[] = {{change_weather, 30}, {clear_weather, 15}, {cut_link, 15},     {forget_client, 6},
+             {stop_client, 8},     {stop_server, 5},    {rebind_client, 8}, {kill_client, 4},
+             {kill_server, 3},     {restart_server, 1}};
 
 static void do_something(void)
 {
