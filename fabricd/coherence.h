@@ -87,6 +87,8 @@ void coherence_look_again(struct coherence *coherence, struct coherence_waiter *
 
 /* The agent's number in the directory. -EOWNERDEAD: no such agent. */
 int coherence_find_agent(const struct coherence *coherence, uint32_t agent, uint16_t *number_out);
+/* The id that the agent's next snoop will have: those before it were sent before now. */
+uint16_t coherence_next_snoop(const struct coherence *coherence, uint16_t number);
 bool coherence_owns(const struct coherence *coherence, uint16_t number, uint64_t page);
 int coherence_answer(struct coherence *coherence, uint16_t number, uint64_t page, uint16_t id,
                      enum bi_state state);

@@ -25,6 +25,11 @@ int coherence_find_agent(const struct coherence *coherence, uint32_t agent, uint
     return 0;
 }
 
+uint16_t coherence_next_snoop(const struct coherence *coherence, uint16_t number)
+{
+    return directory_next_snoop(coherence->directory, number);
+}
+
 bool coherence_owns(const struct coherence *coherence, uint16_t number, uint64_t page)
 {
     return directory_owns(coherence->directory, number, page);

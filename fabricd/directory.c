@@ -285,6 +285,11 @@ int directory_answer(struct directory *directory, uint16_t number, uint64_t page
     return 0;
 }
 
+uint16_t directory_next_snoop(const struct directory *directory, uint16_t number)
+{
+    return directory->agents[number]->next;
+}
+
 /* Agents. */
 
 int directory_attach(struct directory *directory, uint16_t *agent_out)

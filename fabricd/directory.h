@@ -101,6 +101,9 @@ void directory_done(struct directory *directory, struct directory_waiter *waiter
 /* The waiter goes, ready or not, queued or not. */
 void directory_cancel(struct directory *directory, struct directory_waiter *waiter);
 
+/* The id that the agent's next snoop will have. */
+uint16_t directory_next_snoop(const struct directory *directory, uint16_t agent);
+
 /* May the agent write changed lines of the page back? Only the owner may. */
 bool directory_owns(const struct directory *directory, uint16_t agent, uint64_t page);
 

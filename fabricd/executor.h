@@ -6,6 +6,7 @@
 #ifndef FABRICD_EXECUTOR_H
 #define FABRICD_EXECUTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,14 @@ struct execution {
     uint32_t result_bytes; /* bytes of values the done ones left in values_out */
     /* What the done ones were, for the counters. */
     uint32_t read_lines, written_lines, atomics, controls, snoop_answers;
+    /* What agents were given: by the first of such operations, and whether others were given something too.
+     */
+    struct grant {
+        uint64_t region;
+        uint32_t agent;      /* 0: nothing */
+        uint16_t snoop_next; /* the id that its next snoop had */
+        bool several;
+    } grant;
     /* How far the present one is. */
     uint16_t lines_done;
     uint32_t body_bytes_done; /* where it stands in the body, behind the header */

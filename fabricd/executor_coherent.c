@@ -68,6 +68,17 @@ static int enter_as_agent(const struct job *job, struct coherence **coherence_ou
 
 /* ---- lines ---- */
 
+/* The agent was just given a page. */
+static void note_grant(const struct job *job, uint16_t snoop_next)
+{
+    struct grant *grant = &job->execution->grant;
+
+    if (grant->agent == 0)
+        *grant = (struct grant){job->op->region, job->op->agent, snoop_next, false};
+    else if (grant->agent != job->op->agent || grant->region != job->op->region)
+        grant->several = true;
+}
+
 static int read_part(const struct job *job, const struct rest *rest, enum directory_access access)
 {
     uint8_t *values = job->values + job->execution->lines_done * (size_t)LINE_BYTES;
@@ -90,6 +101,8 @@ static int read_part(const struct job *job, const struct rest *rest, enum direct
     if (!error) {
         error = region_read_locked(job->caller, rest->place, rest->lines, values);
         coherence_done(coherence, waiter);
+        if (number != 0)
+            note_grant(job, coherence_next_snoop(coherence, number));
     }
     coherence_unlock(coherence);
     return error;

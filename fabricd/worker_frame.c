@@ -91,11 +91,14 @@ static void count_execution(struct worker *worker, const struct execution *execu
 static void respond(struct worker *worker, struct session *session, const struct execution *execution,
                     uint64_t seq, uint64_t counter, uint64_t now_ns)
 {
+    bool granted = execution->grant.agent != 0 && !execution->grant.several;
     struct body_header header = {
         .kind = BODY_RESPONSE,
         .status = execution->status,
         .op_count = le16_of(execution->done),
         .dev_load = (uint8_t)dev_load(worker),
+        .granted = granted,
+        .snoop_next = le16_of(granted ? execution->grant.snoop_next : 0),
         .seq = le64_of(seq),
         .echo = le64_of(counter),
     };

@@ -143,14 +143,14 @@ static bool body_kind_known(uint8_t kind)
 int codec_check_body(const uint8_t *body, size_t body_bytes)
 {
     struct body_header header;
-    static const uint8_t zero[sizeof(header.reserved)];
 
     if (body_bytes < sizeof(header))
         return -EPROTO;
     memcpy(&header, body, sizeof(header));
-    if (!body_kind_known(header.kind) || memcmp(header.reserved, zero, sizeof(zero)) != 0)
+    if (!body_kind_known(header.kind) || header.granted > 1 ||
+        (!header.granted && header.snoop_next.raw != 0))
         return -EPROTO;
-    if (header.kind != BODY_RESPONSE && (header.status != 0 || header.dev_load != 0))
+    if (header.kind != BODY_RESPONSE && (header.status != 0 || header.dev_load != 0 || header.granted != 0))
         return -EPROTO;
     if (header.kind != BODY_RESPONSE && header.kind != BODY_PONG && header.echo.raw != 0)
         return -EPROTO;

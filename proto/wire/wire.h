@@ -100,7 +100,10 @@ struct body_header {
      */
     struct le16 op_count;
     uint8_t dev_load; /* RESPONSE: enum dev_load, as in CXL's S2M messages; else 0 */
-    uint8_t reserved[3];
+    uint8_t granted;  /* RESPONSE: 1 if it gives pages to one cache agent, and so has a snoop_next; else 0 */
+    /* RESPONSE with `granted`: the agent's snoops from this id on were sent after the first page was given to
+     * it; those before it have nothing to do with what is given. Else 0. */
+    struct le16 snoop_next;
     struct le64 seq;  /* request number in the session, from 1; its slot is seq mod SESSION_SLOTS */
     struct le64 echo; /* RESPONSE, PONG: the counter of the record answered, for the RTT; else 0 */
 };
@@ -225,6 +228,8 @@ static_assert(sizeof(struct body_header) == BODY_HEADER_BYTES, "body header");
 static_assert(offsetof(struct body_header, status) == 1, "body status");
 static_assert(offsetof(struct body_header, op_count) == 2, "body op count");
 static_assert(offsetof(struct body_header, dev_load) == 4, "body dev load");
+static_assert(offsetof(struct body_header, granted) == 5, "body granted");
+static_assert(offsetof(struct body_header, snoop_next) == 6, "body snoop next");
 static_assert(offsetof(struct body_header, seq) == 8, "body seq");
 static_assert(offsetof(struct body_header, echo) == 16, "body echo");
 static_assert(sizeof(struct op_header) == OP_HEADER_BYTES, "op header");

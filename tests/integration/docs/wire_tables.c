@@ -84,7 +84,8 @@ static void body_layouts(void)
     FIELD(body_header, status);
     FIELD(body_header, op_count);
     FIELD(body_header, dev_load);
-    FIELD(body_header, reserved);
+    FIELD(body_header, granted);
+    FIELD(body_header, snoop_next);
     FIELD(body_header, seq);
     FIELD(body_header, echo);
     table("operation header", "offset | bytes | field");

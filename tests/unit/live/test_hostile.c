@@ -286,7 +286,7 @@ MUST_END(an_unknown_operation_ends_the_session, {
 })
 MUST_END(a_reserved_bit_ends_the_session, {
     write_of_lines(raw_request(body, 1, 1), 1, 0);
-    body[offsetof(struct body_header, reserved)] = 1;
+    body[offsetof(struct body_header, granted)] = 1;
     *body_bytes = BODY_HEADER_BYTES + OP_HEADER_BYTES + LINE_BYTES;
 })
 MUST_END(an_agent_where_none_belongs_ends_the_session, {

@@ -391,9 +391,11 @@ Test(codec, unused_fields_of_a_body_are_zero)
 
     for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
         for (size_t at = 1; at < BODY_HEADER_BYTES; at++) {
-            bool reserved =
-                at >= offsetof(struct body_header, reserved) && at < offsetof(struct body_header, seq);
-            bool refused = reserved || (at == offsetof(struct body_header, status) && !uses[i].status) ||
+            bool next =
+                at >= offsetof(struct body_header, snoop_next) && at < offsetof(struct body_header, seq);
+            bool granted = at == offsetof(struct body_header, granted) && uses[i].kind != BODY_RESPONSE;
+            bool refused = next || granted ||
+                           (at == offsetof(struct body_header, status) && !uses[i].status) ||
                            (at == offsetof(struct body_header, dev_load) && !uses[i].dev_load) ||
                            (at >= offsetof(struct body_header, echo) && !uses[i].echo);
 
@@ -402,6 +404,16 @@ Test(codec, unused_fields_of_a_body_are_zero)
             cr_expect_eq(codec_check_body(body, BODY_HEADER_BYTES) != 0, refused, "kind %u, byte %zu",
                          uses[i].kind, at);
         }
+}
+
+Test(codec, a_grant_says_which_snoops_were_before_it)
+{
+    write_header(BODY_RESPONSE, 0, 0);
+    body[offsetof(struct body_header, granted)] = 1;
+    body[offsetof(struct body_header, snoop_next) + 1] = 0xff;
+    cr_expect_eq(codec_check_body(body, BODY_HEADER_BYTES), 0);
+    body[offsetof(struct body_header, granted)] = 2;
+    cr_expect_eq(codec_check_body(body, BODY_HEADER_BYTES), -EPROTO);
 }
 
 /* ---- status and errno ---- */
