@@ -402,6 +402,12 @@ static bool poll_frames(struct lane *lane)
     return false;
 }
 
+/* What it waits for takes long, or comes when it comes; and whoever is to send it may need this very core. */
+static bool sleeps_at_once(const struct lane *lane)
+{
+    return lane->kind == LANE_WAITING || lane->kind == LANE_LISTENING;
+}
+
 /* Progresses until *done, the deadline (-ETIMEDOUT), or until `wake_fd` (-1: none) is readable (-EINTR). */
 static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void *), const void *what,
                       uint64_t deadline_ns, int wake_fd)
@@ -427,7 +433,7 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
         if (heard || spin_until_ns == 0)
-            spin_until_ns = now_ns + (lane->kind == LANE_WAITING ? 0 : LANE_SPIN_NS);
+            spin_until_ns = now_ns + (sleeps_at_once(lane) ? 0 : LANE_SPIN_NS);
         if (now_ns >= spin_until_ns && sleep_for_frame(lane, deadline_ns, wake_fd))
             return -EINTR;
     }
