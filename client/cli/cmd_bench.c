@@ -1,17 +1,16 @@
-/* cmd_bench.c - cxe bench: what is measured, over which connections, and where the figures go */
-#include "cli.h"
+/* cmd_bench.c - cxe bench: what can be measured, how the command line says it, and where the figures go */
+#include "cmd_bench.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "bench_links.h"
 #include "bench_report.h"
+#include "cli.h"
 #include "limits.h"
 #include "output_file.h"
-#include "private_server.h"
-#include "transport.h"
 
 enum {
     KEY_SECONDS = CLI_KEY_OWN,
@@ -27,9 +26,6 @@ enum {
 
 #define DEPTH_MAX   65536
 #define CLIENTS_MAX 512
-
-typedef int bench_function(const struct bench_options *options, struct bench_report *report,
-                           const struct bench_link *link, struct cxe_connection *connection);
 
 struct bench_arguments {
     struct bench_options options;
@@ -52,17 +48,6 @@ static const struct argp_option options[] = {
     {0},
 };
 
-/* What is measured when no server is named. */
-static const struct {
-    struct bench_link link;
-    const char *transport;
-} private_links[] = {
-    {{.name = "eth.plain", .local = true}, "eth"},
-    {{.name = "eth.encrypted", .encrypted = true, .local = true}, "eth"},
-    {{.name = "ofi.tcp", .provider = "tcp", .local = true}, "ofi:tcp"},
-};
-#define PRIVATE_LINKS (sizeof(private_links) / sizeof(private_links[0]))
-
 static int take_cpu(const char *name, const char *value)
 {
     const uint64_t cpu = cli_count(name, value, 0, CPU_SETSIZE - 1);
@@ -75,11 +60,9 @@ static int take_cpu(const char *name, const char *value)
 
 static void take_only(struct bench_arguments *arguments, const char *value)
 {
-    for (size_t i = 0; i < PRIVATE_LINKS; i++)
-        if (strcmp(value, private_links[i].link.name) == 0)
-            arguments->only = value;
-    if (!arguments->only)
+    if (!links_named(value))
         cli_usage("--only: '%s' is not eth.plain, eth.encrypted or ofi.tcp", value);
+    arguments->only = value;
 }
 
 static error_t take_option(int key, const char *value, void *into)
@@ -140,83 +123,7 @@ static void choose_cpus(struct bench_options *bench)
         bench->client_cpu = last;
 }
 
-/* ---- over a server of our own ---- */
-
-static int measure_private(bench_function *bench, const struct bench_arguments *arguments,
-                           struct bench_report *report, unsigned index)
-{
-    const struct bench_link *link = &private_links[index].link;
-    const struct cxe_connect_options connect = {
-        .transport = private_links[index].transport,
-        .encryption = link->encrypted ? CXE_ENCRYPTION_DEFAULT : CXE_ENCRYPTION_OFF,
-        .timeout_ns = cli_connect_options()->timeout_ns,
-    };
-    struct private_server server;
-    struct cxe_connection *connection;
-    int error = private_server_start(connect.transport, NULL, arguments->options.server_cpu, &server);
-
-    if (!error)
-        error = private_server_connect(&server, &connect, &connection);
-    if (!error) {
-        error = bench(&arguments->options, report, link, connection);
-        cxe_disconnect(connection);
-    }
-    private_server_stop(&server);
-    return error;
-}
-
-static int measure_all_private(bench_function *bench, const struct bench_arguments *arguments,
-                               struct bench_report *report)
-{
-    int error = 0;
-
-    /* What these say is for other servers. */
-    unsetenv("CXE_FAULT");
-    unsetenv("CXE_KEY");
-    unsetenv("CXE_ENCRYPTION");
-    for (unsigned i = 0; i < PRIVATE_LINKS && !error; i++)
-        if (!arguments->only || strcmp(arguments->only, private_links[i].link.name) == 0)
-            error = measure_private(bench, arguments, report, i);
-    return error;
-}
-
-/* ---- over a server that runs already ---- */
-
-static bool server_is_local(const char *text)
-{
-    struct address address;
-
-    return address_parse(text, CXE_PORT_DEFAULT, &address) == 0 && address_is_loopback(&address);
-}
-
-static int measure_server(bench_function *bench, const struct bench_arguments *arguments,
-                          struct bench_report *report, const char *server)
-{
-    const char *transport =
-        cli_connect_options()->transport ? cli_connect_options()->transport : getenv("CXE_TRANSPORT");
-    const bool ofi = transport && strncmp(transport, "ofi", 3) == 0;
-    struct cxe_connection_info info;
-    struct cxe_connection *connection;
-    struct bench_link link = {.local = server_is_local(server)};
-    char name[64];
-    int error = cxe_connect(cli_connect_options(), &connection);
-
-    if (error)
-        return bench_fail(error, "server %s: %s", server, cxe_last_error());
-    error = cxe_connection_info(connection, &info);
-    if (ofi)
-        link.provider = transport[3] == ':' ? transport + 4 : "tcp";
-    link.encrypted = !error && info.encrypted;
-    snprintf(name, sizeof(name), "%s%s.%s", ofi ? "ofi." : "eth", ofi ? link.provider : "",
-             link.encrypted ? "encrypted" : "plain");
-    link.name = name;
-    if (!error)
-        error = bench(&arguments->options, report, &link, connection);
-    cxe_disconnect(connection);
-    return error;
-}
-
-/* ---- both ---- */
+/* ---- running one ---- */
 
 static int write_json(struct bench_report *report, const char *path)
 {
@@ -235,11 +142,11 @@ static int write_json(struct bench_report *report, const char *path)
     return error ? cli_fail_system(error, "--json: %s", path) : CLI_OK;
 }
 
-static int run_bench(const char *name, bench_function *bench, const struct bench_arguments *arguments)
+static int run_bench(const struct bench *bench, const struct bench_arguments *arguments)
 {
-    const char *server = cli_connect_options()->server ? cli_connect_options()->server : getenv("CXE_SERVER");
+    const struct cxe_connect_options *connect = cli_connect_options();
     struct bench_report *report =
-        report_open(name, arguments->json_file && strcmp(arguments->json_file, "-") == 0);
+        report_open(bench->name, arguments->json_file && strcmp(arguments->json_file, "-") == 0);
     int error, status = CLI_OK;
 
     if (!report)
@@ -247,11 +154,15 @@ static int run_bench(const char *name, bench_function *bench, const struct bench
     error = bench_pin(arguments->options.client_cpu);
     if (error)
         bench_fail(error, "--pin: %s", strerror(-error));
+    else if (connect->server || getenv("CXE_SERVER"))
+        error = links_measure_server(bench, &arguments->options, report, connect);
     else
-        error = server ? measure_server(bench, arguments, report, server)
-                       : measure_all_private(bench, arguments, report);
+        error =
+            links_measure_private(bench, &arguments->options, report, arguments->only, connect->timeout_ns);
     if (!error && report_count(report) == 0)
-        error = bench_fail(-ENOENT, "--figure: no figure's name contains '%s'", arguments->options.figure);
+        error = arguments->options.figure ? bench_fail(-ENOENT, "--figure: no figure's name contains '%s'",
+                                                       arguments->options.figure)
+                                          : bench_fail(-EOPNOTSUPP, "nothing can be measured here");
     if (error)
         status = cli_fail_because(error, bench_failure());
     else if (arguments->json_file)
@@ -260,9 +171,46 @@ static int run_bench(const char *name, bench_function *bench, const struct bench
     return status;
 }
 
-static int parse_and_run(const struct cli_syntax *syntax, const char *name, bench_function *bench, int argc,
-                         char **argv)
+/* ---- the benches ---- */
+
+static const struct bench benches[] = {
+    {"line", "line operations beside a raw ping-pong",
+     "How long do reads, writes and CAS take, beside a raw ping-pong of the same bytes?", bench_line, 0,
+     false},
+    {"page", "page faults beside a local fault and a ping-pong",
+     "How long do page faults, scans and write-back of a mapping take, beside a local fault and a raw "
+     "ping-pong?",
+     bench_page, 0, false},
+    {"lock", "a lock among many clients beside spinning on a CAS",
+     "How often does a lock that many clients want change hands, beside spinning on a CAS?", bench_lock, 0,
+     false},
+    {"share", "pages that another client holds beside those that nobody holds",
+     "What do pages and lines cost that another client's mapping holds, beside those that nobody holds?",
+     bench_share, 0, false},
+};
+#define BENCHES (sizeof(benches) / sizeof(benches[0]))
+
+#define BENCH_DOC                                                                                            \
+    "Without --server it starts a fabricd of its own on loopback and measures plain, encrypted and "         \
+    "libfabric "                                                                                             \
+    "connections. Each figure is the median of the rounds; the ratio to the floor is taken round by round. " \
+    "The exit status does not tell whether the goals were met, but a round with too little work in it is a " \
+    "failure."
+
+/* The last word of "cxe bench line". */
+static const struct bench *named(const char *program)
 {
+    const char *name = strrchr(program, ' ') + 1;
+    size_t i = 0;
+
+    while (strcmp(benches[i].name, name) != 0) /* it is there: it was dispatched by that name */
+        i++;
+    return &benches[i];
+}
+
+static int bench_command(int argc, char **argv)
+{
+    const struct bench *bench = named(cli_program());
     struct bench_arguments arguments = {.options = {.figure_ns = 2 * NS_PER_S,
                                                     .rounds = 9,
                                                     .depth = 4096,
@@ -270,8 +218,12 @@ static int parse_and_run(const struct cli_syntax *syntax, const char *name, benc
                                                     .client_cpu = -1,
                                                     .server_cpu = -1}};
     const struct cxe_connect_options *connect = cli_connect_options();
+    char doc[1024];
+    const struct cli_syntax syntax = {
+        .arguments = "", .doc = doc, .options = options, .option = take_option, .no_json = true};
 
-    cli_parse(syntax, argc, argv, &arguments, NULL);
+    snprintf(doc, sizeof(doc), "%s\v%s", bench->question, BENCH_DOC);
+    cli_parse(&syntax, argc, argv, &arguments, NULL);
     if (cli_json() && !arguments.json_file)
         arguments.json_file = "-";
     if (!connect->server && !getenv("CXE_SERVER") &&
@@ -281,82 +233,16 @@ static int parse_and_run(const struct cli_syntax *syntax, const char *name, benc
     if (arguments.only && (connect->server || getenv("CXE_SERVER")))
         cli_usage("--only: it does not go with --server, of which there is one connection");
     choose_cpus(&arguments.options);
-    return run_bench(name, bench, &arguments);
-}
-
-#define BENCH_DOC                                                                                            \
-    "\vWithout --server it starts a fabricd of its own on loopback and measures plain, encrypted and "       \
-    "libfabric "                                                                                             \
-    "connections. Each figure is the median of the rounds; the ratio to the floor is taken round by round. " \
-    "The exit "                                                                                              \
-    "status does not tell whether the goals were met, but a round with too little work in it is a failure."
-
-static int line_command(int argc, char **argv)
-{
-    static const struct cli_syntax syntax = {
-        .arguments = "",
-        .doc = "Measures reads, writes and CAS beside a raw ping-pong of the same bytes." BENCH_DOC,
-        .options = options,
-        .option = take_option,
-        .no_json = true,
-    };
-
-    return parse_and_run(&syntax, "line", bench_line, argc, argv);
-}
-
-static int page_command(int argc, char **argv)
-{
-    static const struct cli_syntax syntax = {
-        .arguments = "",
-        .doc = "Measures page faults, scans and write-back of a mapping beside a local fault and a raw "
-               "ping-pong." BENCH_DOC,
-        .options = options,
-        .option = take_option,
-        .no_json = true,
-    };
-
-    return parse_and_run(&syntax, "page", bench_page, argc, argv);
-}
-
-static int lock_command(int argc, char **argv)
-{
-    static const struct cli_syntax syntax = {
-        .arguments = "",
-        .doc = "Measures how often a lock that many clients want changes hands, beside spinning on a "
-               "CAS." BENCH_DOC,
-        .options = options,
-        .option = take_option,
-        .no_json = true,
-    };
-
-    return parse_and_run(&syntax, "lock", bench_lock, argc, argv);
-}
-
-static int share_command(int argc, char **argv)
-{
-    static const struct cli_syntax syntax = {
-        .arguments = "",
-        .doc = "Measures pages and lines that another client's mapping holds, beside those that nobody "
-               "holds." BENCH_DOC,
-        .options = options,
-        .option = take_option,
-        .no_json = true,
-    };
-
-    return parse_and_run(&syntax, "share", bench_share, argc, argv);
+    return run_bench(bench, &arguments);
 }
 
 int cmd_bench(int argc, char **argv)
 {
-    static const struct cli_command commands[] = {
-        {"line", line_command, "line operations beside a raw ping-pong"},
-        {"page", page_command, "page faults beside a local fault and a ping-pong"},
-        {"lock", lock_command, "a lock among many clients beside spinning on a CAS"},
-        {"share", share_command, "pages that another client holds beside those that nobody holds"},
-        {NULL, NULL, NULL},
-    };
+    struct cli_command commands[BENCHES + 2] = {{NULL, NULL, NULL}};
 
-    return cli_dispatch(commands,
-                        "Measures beside the floor: the least that the machine takes for the same bytes.",
+    for (size_t i = 0; i < BENCHES; i++)
+        commands[i] = (struct cli_command){benches[i].name, bench_command, benches[i].summary};
+    commands[BENCHES] = (struct cli_command){"compare", cmd_bench_compare, "two runs: what changed"};
+    return cli_dispatch(commands, "Measures this machine and its network, and compares what was measured.",
                         argc, argv);
 }

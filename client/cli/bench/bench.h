@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "cxe.h"
 
@@ -61,30 +62,59 @@ int bench_fail_call(int error, const char *what);
 enum bench_kind {
     BENCH_LATENCY, /* p50, p90, p99, p999 in us; less is better */
     BENCH_RATE,    /* work a second, times `scale`; more is better */
+    BENCH_COST,    /* ns of each piece of work on the average, times `scale`; less is better */
 };
 
 struct bench_comparison {
     const char *name; /* "eth.plain.read_64B" */
     enum bench_kind kind;
-    const char *unit; /* of a rate */
-    double scale;     /* of a rate: units to one piece of work */
+    const char *unit; /* of a rate or a cost */
+    double scale;     /* of these: units to one piece of work, or to a ns of it */
     struct bench_probe subject;
-    struct bench_probe floors[BENCH_FLOORS_MAX]; /* latencies whose medians add up */
+    struct bench_probe floors[BENCH_FLOORS_MAX]; /* of the same kind; they add up */
     unsigned floor_count;
     const char *floor_name;
-    bool floor_is_rate;       /* the one floor is a rate too: what was before, or a rival */
     struct bench_probe extra; /* a latency that is granted on top: taken off before the ratio. No run: none */
     double ratio_goal;        /* subject / floor at most; of a rate, at least; 0: none */
-    double value_goal;        /* a rate: at least; 0: none */
+    double value_goal;        /* the same for the value */
     uint64_t least_work;      /* a round that did less is no measurement, and the run fails */
+    const struct bench_series *series; /* NULL: in no picture. The curves of latencies are percentiles */
+
+    /* Of a latency: how many a second as well, as "NAME.rate". NULL: no. */
+    const char *rate_unit;
+    const struct bench_series *rate_series;
 };
 
 struct bench_report;
+struct bench_series;
 
 /* Measures (if options->figure allows), adds the figures to the report, prints a line. 0 or negative errno.
  */
 int bench_compare(const struct bench_options *options, struct bench_report *report,
                   const struct bench_comparison *comparison);
+
+/* A figure that is not a probe's: a value a round, and the floor's of the same rounds. */
+struct bench_value {
+    const char *name;
+    const char *unit;
+    bool more_is_better;
+    double *values;             /* in the order of the rounds; comes back sorted, as the floor's */
+    double *floor_values;       /* if there is a floor */
+    const double *extra_values; /* taken off before the ratio; NULL: nothing */
+    unsigned count;             /* at most BENCH_ROUNDS_MAX */
+    const char *floor_name;     /* NULL: none */
+    double ratio_goal;          /* at most, or at least if more is better; 0: none */
+    double value_goal;
+    const struct bench_series *series;
+    const char *note; /* for people, at the end of the line; NULL: this figure is for JSON only */
+};
+void bench_report_value(struct bench_report *report, const struct bench_value *value);
+
+/* The median of `values`, at most BENCH_ROUNDS_MAX, which stay in their order. */
+double bench_median(const double *values, unsigned count);
+
+/* Does options->figure allow this one? */
+bool bench_wanted(const struct bench_options *options, const char *name);
 
 /* ---- the benches; each over one connection, and more like it where several clients are wanted ---- */
 
@@ -94,6 +124,8 @@ struct bench_link {
     const char *provider; /* of libfabric; NULL: eth */
     bool encrypted;
     bool local; /* the server runs on this host, so its floors can be measured here */
+    const struct cxe_connect_options *connect; /* for more connections like it */
+    pid_t server_pid;                          /* of a server of our own; 0: unknown */
 };
 
 int bench_line(const struct bench_options *options, struct bench_report *report,

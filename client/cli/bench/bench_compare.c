@@ -75,9 +75,10 @@ void bench_unpin(void)
 
 /* ---- one round of one probe ---- */
 
-/* What a round comes to: the quantiles in us, or the rate. */
+/* What a round comes to: the quantiles in us, or the rate or the cost; of a latency also the rate. */
 struct round {
     double values[QUANTILES];
+    double rate;
 };
 
 static int compare_u32(const void *a, const void *b)
@@ -101,17 +102,23 @@ static void take_quantiles(struct bench_sample *sample, struct round *round)
  * hardly any work would be no figure. */
 #define TRIES 3
 
-static bool is_latency(const struct bench_comparison *comparison, const struct bench_probe *probe)
+static void take_round(const struct bench_comparison *comparison, struct bench_sample *sample,
+                       struct round *round)
 {
-    if (comparison->kind == BENCH_LATENCY || probe == &comparison->extra)
-        return true;
-    return probe != &comparison->subject && !comparison->floor_is_rate;
+    const double work = (double)sample->work, elapsed_ns = (double)sample->elapsed_ns;
+
+    round->rate = work * (double)NS_PER_S / elapsed_ns;
+    if (comparison->kind == BENCH_LATENCY)
+        take_quantiles(sample, round);
+    else if (comparison->kind == BENCH_RATE)
+        round->values[0] = round->rate * comparison->scale;
+    else
+        round->values[0] = elapsed_ns / work * comparison->scale;
 }
 
 static int run_probe(const struct bench_comparison *comparison, const struct bench_probe *probe,
                      uint64_t duration_ns, uint32_t *room, struct round *round_out)
 {
-    const bool latency = is_latency(comparison, probe);
     struct bench_sample sample = {.work = 0};
 
     for (unsigned try = 0; try < TRIES && (sample.work < comparison->least_work || sample.work == 0); try++) {
@@ -125,15 +132,11 @@ static int run_probe(const struct bench_comparison *comparison, const struct ben
     if (sample.work < comparison->least_work || sample.work == 0 || sample.elapsed_ns == 0)
         return bench_fail(-ENODATA, "%s: a round did %ju of at least %ju; give it more --seconds",
                           comparison->name, (uintmax_t)sample.work, (uintmax_t)comparison->least_work);
-    if (latency)
-        take_quantiles(&sample, round_out);
-    else
-        round_out->values[0] =
-            (double)sample.work * comparison->scale * (double)NS_PER_S / (double)sample.elapsed_ns;
+    take_round(comparison, &sample, round_out);
     return 0;
 }
 
-/* The floors' medians add up. */
+/* Several floors add up. */
 static int run_floors(const struct bench_comparison *comparison, uint64_t duration_ns, uint32_t *room,
                       double *floor_out)
 {
@@ -154,97 +157,111 @@ static int run_floors(const struct bench_comparison *comparison, uint64_t durati
 
 struct rounds {
     double subject[QUANTILES][BENCH_ROUNDS_MAX];
+    double rate[BENCH_ROUNDS_MAX]; /* of the subject, if that is a latency */
     double floor[BENCH_ROUNDS_MAX];
-    double ratio[BENCH_ROUNDS_MAX];
+    double extra[BENCH_ROUNDS_MAX];
 };
 
-static int compare_double(const void *a, const void *b)
+/* All but the name and the note of a figure. The first quantile has the floor and the goal. */
+static struct bench_value value_of(const struct bench_comparison *comparison, struct rounds *rounds,
+                                   unsigned count, unsigned quantile)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
+    struct bench_value value = {
+        .unit = comparison->kind == BENCH_LATENCY ? "us" : comparison->unit,
+        .more_is_better = comparison->kind == BENCH_RATE,
+        .values = rounds->subject[quantile],
+        .count = count,
+        .series = comparison->series,
+    };
 
-    return (x > y) - (x < y);
+    if (quantile > 0)
+        return value;
+    value.floor_values = rounds->floor;
+    value.extra_values = rounds->extra;
+    value.floor_name = comparison->floor_count > 0 ? comparison->floor_name : NULL;
+    value.ratio_goal = comparison->ratio_goal;
+    value.value_goal = comparison->value_goal;
+    return value;
 }
 
-/* Sorts `values`; the quartiles are those of the nearest rank. */
-static void summarise(double *values, unsigned count, double *q1_out, double *median_out, double *q3_out)
+/* The tail of a latency, for the line of its median. */
+static void describe_tail(const struct rounds *rounds, unsigned count, char *note, size_t note_bytes)
 {
-    qsort(values, count, sizeof(*values), compare_double);
-    *q1_out = values[(count - 1) / 4];
-    *median_out = count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-    *q3_out = values[count - 1 - (count - 1) / 4];
-}
+    double medians[QUANTILES];
 
-static void set_goal(const struct bench_comparison *comparison, struct figure *figure)
-{
-    if (figure->floor && comparison->ratio_goal > 0) {
-        figure->goal_of = comparison->floor_is_rate ? "speedup" : "ratio";
-        figure->goal = comparison->ratio_goal;
-        figure->met =
-            comparison->floor_is_rate ? figure->ratio >= figure->goal : figure->ratio <= figure->goal;
-    } else if (comparison->value_goal > 0) {
-        figure->goal_of = "value";
-        figure->goal = comparison->value_goal;
-        figure->met = figure->value >= figure->goal;
-    }
-}
-
-/* A rate, or one quantile of a latency; the first has the floor, the goal and a line of text. */
-static struct figure make_figure(const struct bench_comparison *comparison, struct rounds *rounds,
-                                 unsigned count, unsigned quantile)
-{
-    struct figure figure = {.unit = comparison->kind == BENCH_LATENCY ? "us" : comparison->unit};
-    double ignored;
-
-    summarise(rounds->subject[quantile], count, &figure.value_q1, &figure.value, &figure.value_q3);
-    if (quantile == 0 && comparison->floor_count > 0) {
-        figure.floor = comparison->floor_name;
-        summarise(rounds->floor, count, &ignored, &figure.floor_value, &ignored);
-        summarise(rounds->ratio, count, &figure.ratio_q1, &figure.ratio, &figure.ratio_q3);
-    }
-    if (quantile == 0)
-        set_goal(comparison, &figure);
-    return figure;
+    for (unsigned i = 1; i < QUANTILES; i++)
+        medians[i] = bench_median(rounds->subject[i], count);
+    snprintf(note, note_bytes, "%.1f / %.1f / %.1f", medians[1], medians[2], medians[3]);
 }
 
 static void report_latency(struct bench_report *report, const struct bench_comparison *comparison,
                            struct rounds *rounds, unsigned count)
 {
-    struct figure figures[QUANTILES];
-    char names[QUANTILES][128], note[64];
+    char name[128], note[64];
 
+    describe_tail(rounds, count, note, sizeof(note));
     for (unsigned i = 0; i < QUANTILES; i++) {
-        figures[i] = make_figure(comparison, rounds, count, i);
-        snprintf(names[i], sizeof(names[i]), "%s.%s", comparison->name, quantile_names[i]);
-        figures[i].name = names[i];
+        struct bench_value value = value_of(comparison, rounds, count, i);
+        struct bench_series series;
+
+        snprintf(name, sizeof(name), "%s.%s", comparison->name, quantile_names[i]);
+        value.name = name;
+        value.note = i == 0 ? note : NULL;
+        if (value.series && value.series->x_label) { /* each percentile is a curve */
+            series = *value.series;
+            series.label = quantile_names[i];
+            value.series = &series;
+        }
+        bench_report_value(report, &value);
     }
-    snprintf(note, sizeof(note), "%.1f / %.1f / %.1f", figures[1].value, figures[2].value, figures[3].value);
-    figures[0].note = note;
-    for (unsigned i = 0; i < QUANTILES; i++)
-        report_add(report, &figures[i]);
 }
 
-static void report_rate(struct bench_report *report, const struct bench_comparison *comparison,
-                        struct rounds *rounds, unsigned count)
+static void report_rate_too(struct bench_report *report, const struct bench_comparison *comparison,
+                            struct rounds *rounds, unsigned count)
 {
-    struct figure figure = make_figure(comparison, rounds, count, 0);
+    char name[128];
+    const struct bench_value value = {
+        .name = name,
+        .unit = comparison->rate_unit,
+        .more_is_better = true,
+        .values = rounds->rate,
+        .count = count,
+        .series = comparison->rate_series,
+        .note = "",
+    };
 
-    figure.name = comparison->name;
-    figure.note = "";
-    report_add(report, &figure);
+    snprintf(name, sizeof(name), "%s.rate", comparison->name);
+    bench_report_value(report, &value);
+}
+
+static void report_all(struct bench_report *report, const struct bench_comparison *comparison,
+                       struct rounds *rounds, unsigned count)
+{
+    struct bench_value value;
+
+    if (comparison->kind == BENCH_LATENCY) {
+        report_latency(report, comparison, rounds, count);
+        if (comparison->rate_unit)
+            report_rate_too(report, comparison, rounds, count);
+        return;
+    }
+    value = value_of(comparison, rounds, count, 0);
+    value.name = comparison->name;
+    value.note = "";
+    bench_report_value(report, &value);
 }
 
 static int run_round(const struct bench_comparison *comparison, uint64_t duration_ns, uint32_t *room,
-                     struct round *subject_out, double *floor_out, double *ratio_out)
+                     struct round *subject_out, double *floor_out, double *extra_out)
 {
-    struct round extra = {{0}};
+    struct round extra = {0};
     int error = run_floors(comparison, duration_ns, room, floor_out);
 
     if (!error && comparison->extra.run)
         error = run_probe(comparison, &comparison->extra, duration_ns, room, &extra);
     if (!error)
         error = run_probe(comparison, &comparison->subject, duration_ns, room, subject_out);
-    if (!error)
-        *ratio_out = *floor_out > 0 ? (subject_out->values[0] - extra.values[0]) / *floor_out : 0;
+    *extra_out = extra.values[0];
     return error;
 }
 
@@ -256,18 +273,16 @@ static int run_rounds(const struct bench_options *options, const struct bench_co
     const uint64_t duration_ns = options->figure_ns / (options->rounds + 1) / probes;
 
     for (unsigned i = 0; i <= options->rounds; i++) {
-        struct round subject = {{0}};
-        double floor, ratio;
-        int error = run_round(comparison, duration_ns, room, &subject, &floor, &ratio);
+        const unsigned kept = i > 0 ? i - 1 : 0;
+        struct round subject = {0};
+        int error =
+            run_round(comparison, duration_ns, room, &subject, &rounds->floor[kept], &rounds->extra[kept]);
 
         if (error)
             return error;
-        if (i == 0)
-            continue;
         for (unsigned j = 0; j < QUANTILES; j++)
-            rounds->subject[j][i - 1] = subject.values[j];
-        rounds->floor[i - 1] = floor;
-        rounds->ratio[i - 1] = ratio;
+            rounds->subject[j][kept] = subject.values[j];
+        rounds->rate[kept] = subject.rate;
     }
     return 0;
 }
@@ -279,7 +294,7 @@ int bench_compare(const struct bench_options *options, struct bench_report *repo
     uint32_t *room;
     int error;
 
-    if (options->figure && !strstr(comparison->name, options->figure))
+    if (!bench_wanted(options, comparison->name))
         return 0;
     room = malloc(BENCH_LATENCIES_MAX * sizeof(*room));
     if (!room)
@@ -288,11 +303,7 @@ int bench_compare(const struct bench_options *options, struct bench_report *repo
            BENCH_LATENCIES_MAX * sizeof(*room)); /* page faults of our own do not belong in the figures */
     error = run_rounds(options, comparison, room, &rounds);
     free(room);
-    if (error)
-        return error;
-    if (comparison->kind == BENCH_LATENCY)
-        report_latency(report, comparison, &rounds, options->rounds);
-    else
-        report_rate(report, comparison, &rounds, options->rounds);
-    return 0;
+    if (!error)
+        report_all(report, comparison, &rounds, options->rounds);
+    return error;
 }

@@ -273,7 +273,6 @@ static int measure(const struct bench_options *options, struct bench_report *rep
         .floors = {{spin_run, bench}},
         .floor_count = 1,
         .floor_name = "spinning on a CAS",
-        .floor_is_rate = true,
         .ratio_goal = bench->count >= GOAL_CLIENTS ? GOAL_SPEEDUP : 0,
         .least_work = LEAST_PASSES,
     };

@@ -150,12 +150,10 @@ static void print_goal(const struct figure *figure)
 {
     char text[32] = "";
 
-    if (figure->goal_of && strcmp(figure->goal_of, "value") != 0)
-        snprintf(text, sizeof(text), "%s %.2f %s",
-                 strcmp(figure->goal_of, "ratio") == 0 ? "<=" : ">=", figure->goal,
+    if (figure->goal_of)
+        snprintf(text, sizeof(text), "%s %.*f %s",
+                 figure->more_is_better ? ">=" : "<=", figure->goal < 100 ? 2 : 0, figure->goal,
                  figure->met ? "met" : "NOT MET");
-    else if (figure->goal_of)
-        snprintf(text, sizeof(text), ">= %.0f %s", figure->goal, figure->met ? "met" : "NOT MET");
     printf("%-16s", text);
 }
 
@@ -177,20 +175,30 @@ static json_t *real_or_null(bool present, double value)
     return present ? json_real(value) : json_null();
 }
 
+static json_t *describe_series(const struct bench_series *series)
+{
+    if (!series)
+        return json_null();
+    if (!series->x_label)
+        return json_pack("{s:s, s:s}", "plot", series->plot, "distribution", series->label);
+    return json_pack("{s:s, s:s, s:f, s:s}", "plot", series->plot, "curve", series->label, "x", series->x,
+                     "x_label", series->x_label);
+}
+
 void report_add(struct bench_report *report, const struct figure *figure)
 {
     const bool floor = figure->floor, goal = figure->goal_of;
 
     json_array_append_new(
         report->figures,
-        json_pack("{s:s, s:f, s:s, s:[f, f], s:s?, s:o, s:o, s:o, s:o, s:s?, s:o}", "name", figure->name,
-                  "value", figure->value, "unit", figure->unit, "quartiles", figure->value_q1,
-                  figure->value_q3, "floor", figure->floor, "floor_value",
-                  real_or_null(floor, figure->floor_value), "ratio", real_or_null(floor, figure->ratio),
-                  "ratio_quartiles",
+        json_pack("{s:s, s:f, s:s, s:[f, f], s:b, s:s?, s:o, s:o, s:o, s:o, s:s?, s:o, s:o}", "name",
+                  figure->name, "value", figure->value, "unit", figure->unit, "quartiles", figure->value_q1,
+                  figure->value_q3, "more_is_better", figure->more_is_better, "floor", figure->floor,
+                  "floor_value", real_or_null(floor, figure->floor_value), "ratio",
+                  real_or_null(floor, figure->ratio), "ratio_quartiles",
                   floor ? json_pack("[f, f]", figure->ratio_q1, figure->ratio_q3) : json_null(), "goal",
                   real_or_null(goal, figure->goal), "goal_of", figure->goal_of, "met",
-                  goal ? json_boolean(figure->met) : json_null()));
+                  goal ? json_boolean(figure->met) : json_null(), "series", describe_series(figure->series)));
     if (!report->quiet && figure->note)
         print_figure(figure);
 }

@@ -6,6 +6,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Where a figure belongs in the pictures. */
+struct bench_series {
+    const char *plot;
+    const char *label;   /* a curve; or, without x_label, a distribution: all percentiles of a latency */
+    const char *x_label; /* "requests in flight" */
+    double x;
+};
+
 struct figure {
     const char *name; /* "eth.plain.read_64B.p50" */
     const char *unit; /* "us", "lines/s", "MB/s" */
@@ -13,9 +21,11 @@ struct figure {
     const char *floor; /* what it is compared with; NULL: nothing */
     double floor_value;
     double ratio, ratio_q1, ratio_q3;
-    const char *goal_of; /* "ratio", "speedup" (a ratio too) or "value"; NULL: there is no goal */
-    double goal;         /* a ratio: at most; the others: at least */
+    bool more_is_better; /* of the value and of the ratio */
+    const char *goal_of; /* "ratio" or "value"; NULL: there is no goal */
+    double goal;         /* at least, if more is better, else at most */
     bool met;
+    const struct bench_series *series; /* NULL: it is in no picture */
     const char *note; /* for people, behind the rest of the line; NULL: this figure is for JSON only */
 };
 

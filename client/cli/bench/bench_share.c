@@ -488,7 +488,9 @@ static int recovery(const struct bench_options *options, struct bench_report *re
     };
     struct private_server server;
     struct cxe_connection *connection;
-    int error = private_server_start(connect.transport, LEASE, options->server_cpu, &server);
+    const struct private_server_options settings = {
+        .transport = connect.transport, .lease = LEASE, .cpu = options->server_cpu};
+    int error = private_server_start(&settings, &server);
 
     if (!error)
         error = private_server_connect(&server, &connect, &connection);

@@ -19,7 +19,6 @@
 #include "clock.h"
 #include "keys.h"
 
-#define POOL_SIZE      "96M" /* the region that is measured, and room to spare */
 #define START_NS       (10 * NS_PER_S)
 #define CONNECT_TRY_NS (200 * NS_PER_MS)
 
@@ -106,22 +105,24 @@ static int write_config(const struct private_server *server, const char *lease)
     return 0;
 }
 
-static _Noreturn void run_program(const char *program, const char *transport, const char *key_file, int cpu,
-                                  const struct private_server *server)
+static _Noreturn void run_program(const char *program, const struct private_server_options *options,
+                                  const char *key_file, const struct private_server *server)
 {
-    char control[PRIVATE_SERVER_PATH_BYTES + 16], config[PRIVATE_SERVER_PATH_BYTES + 16];
+    const uint64_t pool_bytes = options->pool_bytes ? options->pool_bytes : PRIVATE_POOL_BYTES;
+    char control[PRIVATE_SERVER_PATH_BYTES + 16], config[PRIVATE_SERVER_PATH_BYTES + 16], pool[32];
 
+    snprintf(pool, sizeof(pool), "%ju", (uintmax_t)pool_bytes);
     snprintf(config, sizeof(config), "%s/config", server->directory);
     snprintf(control, sizeof(control), "%s/control", server->directory);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    bench_pin(cpu);
-    execl(program, "fabricd", "--config", config, "--listen", server->address, "--transport", transport,
-          "--pool", POOL_SIZE, "--workers", "1", "--key", key_file, "--encryption", "allowed", "--control",
-          control, "--log-level", "error", NULL);
+    bench_pin(options->cpu);
+    execl(program, "fabricd", "--config", config, "--listen", server->address, "--transport",
+          options->transport, "--pool", pool, "--workers", "1", "--key", key_file, "--encryption", "allowed",
+          "--control", control, "--log-level", "error", NULL);
     _exit(127);
 }
 
-int private_server_start(const char *transport, const char *lease, int cpu, struct private_server *server)
+int private_server_start(const struct private_server_options *options, struct private_server *server)
 {
     char program[PATH_MAX], key_file[PRIVATE_SERVER_PATH_BYTES + 16];
     in_port_t port;
@@ -132,7 +133,7 @@ int private_server_start(const char *transport, const char *lease, int cpu, stru
     if (!error)
         error = make_key(server, key_file, sizeof(key_file));
     if (!error)
-        error = write_config(server, lease);
+        error = write_config(server, options->lease);
     if (error)
         return error;
     error = find_port(&port);
@@ -143,7 +144,7 @@ int private_server_start(const char *transport, const char *lease, int cpu, stru
     if (server->pid < 0)
         return bench_fail(-errno, "cannot start fabricd: %s", strerror(errno));
     if (server->pid == 0)
-        run_program(program, transport, key_file, cpu, server);
+        run_program(program, options, key_file, server);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #ifndef CXE_BENCH_PRIVATE_SERVER_H
 #define CXE_BENCH_PRIVATE_SERVER_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "cxe.h"
@@ -15,10 +16,17 @@ struct private_server {
     char public_key[PRIVATE_SERVER_PATH_BYTES + 16];
 };
 
-/* Starts the fabricd that lies beside this program, one worker, pinned to `cpu` (-1: not), taking encrypted
- * and plain sessions; its cache agents have this lease ("200ms"; NULL: the default). 0 or negative errno;
- * bench_failure says why. Call private_server_stop in either case. */
-int private_server_start(const char *transport, const char *lease, int cpu, struct private_server *server);
+struct private_server_options {
+    const char *transport;
+    const char *lease;   /* of its cache agents, "200ms"; NULL: the default */
+    uint64_t pool_bytes; /* 0: PRIVATE_POOL_BYTES */
+    int cpu;             /* -1: not pinned */
+};
+#define PRIVATE_POOL_BYTES (96ull << 20) /* the region that is measured, and room to spare */
+
+/* Starts the fabricd that lies beside this program, one worker, taking encrypted and plain sessions. 0 or
+ * negative errno; bench_failure says why. Call private_server_stop in either case. */
+int private_server_start(const struct private_server_options *options, struct private_server *server);
 
 /* Connects as soon as it answers. */
 int private_server_connect(const struct private_server *server, const struct cxe_connect_options *options,
