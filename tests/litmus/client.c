@@ -289,6 +289,12 @@ static int work_queued(struct client *client, const struct work *work)
 
 /* ---- mappings ---- */
 
+void client_touch(struct client *client, const struct work *work, unsigned vars)
+{
+    for (unsigned var = 0; var < vars; var++)
+        load_relaxed(target_of(client, work, var)->mapped + offset_of(work, var));
+}
+
 static int do_mapped(struct client *client, const struct work *work, const struct shape_op *op)
 {
     uint8_t *mapped = target_of(client, work, op->var)->mapped;

@@ -43,6 +43,9 @@ void client_close(struct client *client);
  */
 int client_map(struct client *client);
 
+/* Takes copies of the pages that the variables lie on, so that there is something to be taken away. */
+void client_touch(struct client *client, const struct work *work, unsigned vars);
+
 /* Does the work. Negative errno. */
 int client_work(struct client *client, const struct work *work);
 

@@ -126,29 +126,37 @@ static int work_with_pauses(struct client *client, struct work *work, bool alway
     return error;
 }
 
-static int run_instance(struct client *client, struct board *board, unsigned thread, unsigned instance,
+static bool is_mapped(const struct work *work)
+{
+    return work->mode == SHAPE_MAPPED || work->mode == SHAPE_MIXED;
+}
+
+static void begin_instance(struct board *board, unsigned thread, unsigned instance, struct shape_op *ops,
+                           struct work *work_out)
+{
+    memcpy(ops, board->cell.shape->threads[thread], SHAPE_OPS_MAX * sizeof(*ops));
+    *work_out = (struct work){.ops = ops,
+                              .count = shape_ops(board->cell.shape, thread),
+                              .thread = thread,
+                              .mode = board->cell.mode,
+                              .placement = board->cell.placement,
+                              .block = block_of(instance),
+                              .faulty = board->faulty,
+                              .registers = board->registers[instance]};
+}
+
+static int run_instance(struct client *client, struct board *board, struct work *work, struct shape_op *ops,
                         uint64_t *random)
 {
-    struct shape_op ops[SHAPE_OPS_MAX];
-    struct work work = {.ops = ops,
-                        .count = shape_ops(board->cell.shape, thread),
-                        .thread = thread,
-                        .mode = board->cell.mode,
-                        .placement = board->cell.placement,
-                        .block = block_of(instance),
-                        .faulty = board->faulty,
-                        .registers = board->registers[instance]};
-
-    memcpy(ops, board->cell.shape->threads[thread], sizeof(ops));
     if (board->cell.broken) {
-        break_ops(ops, work.count, random);
-        if (work.mode == SHAPE_FRAME)
-            work.mode = SHAPE_PIPELINED;
+        break_ops(ops, work->count, random);
+        if (work->mode == SHAPE_FRAME)
+            work->mode = SHAPE_PIPELINED;
     }
     dawdle(random, OPERATION_NS);
-    if (work.mode == SHAPE_MAPPED || work.mode == SHAPE_MIXED)
-        return work_with_pauses(client, &work, board->cell.broken, random);
-    return client_work(client, &work);
+    if (is_mapped(work))
+        return work_with_pauses(client, work, board->cell.broken, random);
+    return client_work(client, work);
 }
 
 static void run_thread(struct client *client, struct board *board, unsigned thread)
@@ -156,11 +164,16 @@ static void run_thread(struct client *client, struct board *board, unsigned thre
     uint64_t random = board->seed + thread;
 
     for (unsigned i = 0; i < INSTANCES; i++) {
+        struct shape_op ops[SHAPE_OPS_MAX];
+        struct work work;
         int error;
 
+        begin_instance(board, thread, i, ops, &work);
+        if (is_mapped(&work) && random_next(&random) % 2)
+            client_touch(client, &work, shape_vars(board->cell.shape));
         if (!meet(board, i + 1))
             return;
-        error = run_instance(client, board, thread, i, &random);
+        error = run_instance(client, board, &work, ops, &random);
         if (error) {
             give_up(board, error);
             return;

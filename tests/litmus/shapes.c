@@ -57,6 +57,9 @@ const struct shape shapes[] = {
     {"MP-CAS",
      WEAK("r0=0 r1=1 r2=0", REG(0, 0), REG(1, 1), REG(2, 0)),
      {{W(X, 1), C(Y, 0, 1, 0)}, {R(Y, 1), R(X, 2)}}},
+    {"CAS-MP",
+     WEAK("r0=0 r1=1 r2=0", REG(0, 0), REG(1, 1), REG(2, 0)),
+     {{C(X, 0, 1, 0), W(Y, 1)}, {R(Y, 1), R(X, 2)}}},
 };
 const unsigned shape_count = sizeof(shapes) / sizeof(shapes[0]);
 
