@@ -98,8 +98,8 @@ MUTANTS = [
 
     # ---- requests ----
     Mutant("fabricd/executor.c", "operations behind one that failed are done",
-           "                if (error)\n                    return error == -EINPROGRESS ? error : 0;",
-           "                if (error == -EINPROGRESS)\n                    return error;", EXECUTOR),
+           "                if (error)\n                    return error == -EINPROGRESS ? error : 0;\n",
+           "                if (error == -EINPROGRESS)\n                    return error;\n", EXECUTOR),
     Mutant("fabricd/region_access.c", "a sealed region can be written",
            "if (load_relaxed(&region->flags) & REGION_SEALED)", "if (load_relaxed(&region->flags) & REGION_SEALED & 0)",
            REGION),
@@ -194,7 +194,7 @@ MUTANTS = [
            "        if (!coherence_owns(coherence, number, page))\n", "        if (!coherence_owns(coherence, number, page) && !number)\n",
            COHERENCE),
     Mutant("fabricd/executor_coherent.c", "who waits for a line is not called when it is stored to",
-           "    coherence_stored(coherence, rest->place.offset / LINE_BYTES, lines);\n", "", COHERENCE),
+           "    coherence_stored(coherence, rest->place.offset / LINE_BYTES, lines);\n", "", "unit.live.wait", "wait/writes*", 30),
     Mutant("fabricd/coherence_agents.c", "a dead agent's name is good for its number's next",
            "return agent && agent->id == id ? agent : NULL;", "return agent;", COHERENCE),
     Mutant("fabricd/coherence_agents.c", "nobody is ever fenced", "if (agent->expires_ns <= now_ns) {",

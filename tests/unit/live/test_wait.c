@@ -114,6 +114,23 @@ Test(wait, a_change_wakes_all_who_wait_for_it_and_nobody_else)
     cr_assert_geq(lanes, 1, "the lanes are kept");
 }
 
+Test(wait, writes_wake_as_atomics_do)
+{
+    struct waiter waiters[2] = {0};
+    uint64_t line[8] = {5, 0};
+
+    start_waiters(waiters, 2);
+    cr_assert_eq(cxe_write(region, 0, line, sizeof(line)), 0, "%s", cxe_last_error());
+    pthread_join(waiters[0].thread, NULL);
+    line[1] = 6;
+    cr_assert_eq(cxe_write_masked(region, 0, line, 0xff00), 0, "%s", cxe_last_error());
+    pthread_join(waiters[1].thread, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(waiters[i].error, 0, "%d", waiters[i].error);
+        cr_assert_eq(waiters[i].value, 5 + i);
+    }
+}
+
 Test(wait, who_waits_holds_nobody_up)
 {
     struct waiter waiters[8] = {0};
