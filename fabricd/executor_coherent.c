@@ -100,9 +100,9 @@ static int read_part(const struct job *job, const struct rest *rest, enum direct
     error = coherence_access(coherence, rest->page, access, number, waiter);
     if (!error) {
         error = region_read_locked(job->caller, rest->place, rest->lines, values);
-        coherence_done(coherence, waiter);
-        if (number != 0)
+        if (number != 0) /* before the next in the queue has it snooped for what it was just given */
             note_grant(job, coherence_next_snoop(coherence, number));
+        coherence_done(coherence, waiter);
     }
     coherence_unlock(coherence);
     return error;

@@ -255,6 +255,59 @@ static size_t end_request(uint8_t *body, unsigned ops, const uint8_t *end)
     return (size_t)(end - body);
 }
 
+static int ask_to_own(struct coherence_waiter *waiter, uint32_t agent, struct execution *execution)
+{
+    struct requester requester = {.tenant = 1, .session = 1, .now_ns = clock_now_ns(), .waiter = waiter};
+    uint8_t body[256], values[LINE_BYTES];
+    size_t bytes = end_request(body, 1, write_op(body + BODY_HEADER_BYTES, OP_MEM_RD_ANY, agent, 0));
+
+    return executor_run(memory.executor, &requester, body, bytes, values, execution);
+}
+
+/* The next in the queue has the page snooped as soon as it was given: that snoop comes after the grant, and
+ * an answer that said otherwise would leave two owners. */
+Test(coherence, what_is_snooped_for_the_next_in_the_queue_is_after_the_grant)
+{
+    struct coherence_waiter waiters[2] = {{.mail.kind = MAIL_WAITER}, {.mail.kind = MAIL_WAITER}},
+                            nobody = {0};
+    struct execution executions[2] = {0};
+    struct coherence_binding *bindings[3];
+    struct coherence_news news;
+    uint32_t agents[3];
+    uint16_t owner;
+
+    for (unsigned i = 0; i < 3; i++)
+        bindings[i] = attach(1, 7, clock_now_ns(), &agents[i]);
+    cr_assert_eq(coherence_find_agent(coherence, agents[2], &owner), 0);
+    cr_assert_eq(coherence_access(coherence, 0, DIRECTORY_READ_OWN, owner, &nobody), 0);
+    coherence_unlock(coherence);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(ask_to_own(&waiters[i], agents[i], &executions[i]), -EINPROGRESS);
+    coherence_lock(coherence);
+    news = attend(bindings[2], clock_now_ns(), clock_now_ns());
+    cr_assert_eq(news.count, 1);
+    cr_assert_eq(coherence_answer(coherence, owner, 0, le16_get(news.snoops[0].id), BI_STATE_INVALID), 0);
+    coherence_unlock(coherence);
+
+    cr_assert_eq(ask_to_own(&waiters[0], agents[0], &executions[0]), 0);
+    cr_assert_eq(executions[0].status, STATUS_OK);
+    coherence_lock(coherence);
+    news = attend(bindings[0], clock_now_ns(), clock_now_ns());
+    cr_assert_eq(news.count, 1, "the next one wants it");
+    cr_expect_eq(executions[0].grant.agent, agents[0]);
+    cr_expect_leq((int16_t)(executions[0].grant.snoop_next - le16_get(news.snoops[0].id)), 0);
+
+    coherence_unlock(coherence);
+    coherence_leave(&waiters[1]);
+    mailbox_take(memory.mailboxes, 0);
+    coherence_lock(coherence);
+    mailbox_take(memory.mailboxes, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        bindings[i]->mail.posted = false;
+        leave(bindings[i]);
+    }
+}
+
 static void take_mail(struct fighter *fighter);
 
 /* Runs the request to its end; meanwhile snoops are answered. */
