@@ -50,6 +50,29 @@ static void open_all(void)
                         &executor) == 0);
 }
 
+/* An agent's binding is the worker's; one whose agent is no more is freed. */
+static void take_mail(void)
+{
+    struct mail *chain = mailbox_take(mailboxes, 0), *mail;
+
+    while ((mail = mailbox_next(&chain))) {
+        struct coherence_binding *binding = (struct coherence_binding *)mail;
+        struct region_caller caller = {regions, 0, binding->tenant};
+        struct coherence_news news = {.fate = COHERENCE_GONE};
+        struct coherence *coherence;
+
+        if (mail->kind != MAIL_BINDING)
+            continue;
+        if (region_find_coherence(&caller, binding->region, &coherence) == 0 &&
+            coherence_enter(coherence) == 0) {
+            coherence_attend(coherence, binding, now_ns, now_ns, false, &news);
+            coherence_unlock(coherence);
+        }
+        if (news.fate != COHERENCE_LIVES)
+            free(binding);
+    }
+}
+
 /* Opening takes longer than most inputs, so the tables are kept, and each input leaves them empty. */
 static void delete_all(void)
 {
@@ -90,29 +113,6 @@ static void complete_handles(uint16_t tenant, uint8_t *body, size_t bytes)
             continue;
         handle = le64_of(handle_of_slot(tenant, (uint32_t)op.region - 1));
         memcpy(header + offsetof(struct op_header, region), &handle, sizeof(handle));
-    }
-}
-
-/* An agent's binding is the worker's; one whose agent is no more is freed. */
-static void take_mail(void)
-{
-    struct mail *chain = mailbox_take(mailboxes, 0), *mail;
-
-    while ((mail = mailbox_next(&chain))) {
-        struct coherence_binding *binding = (struct coherence_binding *)mail;
-        struct region_caller caller = {regions, 0, binding->tenant};
-        struct coherence_news news = {.fate = COHERENCE_GONE};
-        struct coherence *coherence;
-
-        if (mail->kind != MAIL_BINDING)
-            continue;
-        if (region_find_coherence(&caller, binding->region, &coherence) == 0 &&
-            coherence_enter(coherence) == 0) {
-            coherence_attend(coherence, binding, now_ns, now_ns, false, &news);
-            coherence_unlock(coherence);
-        }
-        if (news.fate != COHERENCE_LIVES)
-            free(binding);
     }
 }
 
