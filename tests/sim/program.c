@@ -34,7 +34,7 @@ struct flight {
     uint64_t first_number;      /* of as many as there are places */
     unsigned places;
     uint64_t expected, old;
-    uint64_t began_ns;
+    uint64_t began_ns; /* by the client's clock */
     uint64_t words[LINES_MAX][LINE_WORDS];
 };
 
@@ -104,7 +104,7 @@ static void begin_place(struct thread *thread, struct flight *flight, uint32_t p
 static void begin(struct thread *thread, struct flight *flight)
 {
     flight->busy = true;
-    flight->began_ns = sim_now_ns();
+    flight->began_ns = sim_clock_ns();
     flight->places = 0;
     flight->handle = thread->region->handle;
     if (flight->word >= 0) {
@@ -138,7 +138,7 @@ static void end_lines(struct flight *flight, enum oracle_outcome outcome)
  * simple.) */
 static enum oracle_outcome outcome_of(const struct thread *thread, const struct flight *flight, int result)
 {
-    uint64_t took_ns = sim_now_ns() - flight->began_ns;
+    uint64_t took_ns = sim_clock_ns() - flight->began_ns;
 
     if (result == 0)
         return ORACLE_DONE;

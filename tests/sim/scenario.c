@@ -92,6 +92,7 @@ static void draw_cluster(const struct scenario_options *options)
     net_begin(options->seed, frame_bytes[draw(0, 3)]);
     scene.region_pages = chance(60) ? 8 : 128;
     scene.shared = chance(70);
+    sim_set_preemption(chance(50) ? draw(50, 5000) : 0);
     draw_server();
     scene.client_count = (unsigned)draw(2, CLIENTS_MAX);
     for (unsigned i = 0; i < scene.client_count; i++)

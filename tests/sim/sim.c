@@ -1,6 +1,7 @@
 /* sim.c - see sim.h */
 #include "sim.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,7 +54,12 @@ static struct {
     void (*inspect)(void);
     unsigned inspect_every, until_inspection;
     bool inspecting;
+    uint64_t mean_blocks;
+    struct dice interruptions;
 } sim;
+
+/* Pieces of code that may still run before the next interruption. */
+static uint64_t blocks_left = UINT64_MAX;
 
 /* ---- random numbers ---- */
 
@@ -228,6 +234,7 @@ static void inspect(void)
 static void give_way(void)
 {
     struct sim_thread *next;
+    int saved_errno = errno;
 
     inspect();
     next = first_due();
@@ -237,6 +244,7 @@ static void give_way(void)
     sim_mix((uint64_t)(next - sim.threads) ^ sim.now_ns << 12);
     if (next != sim.self)
         switch_to(next);
+    errno = saved_errno; /* it is a thread's own */
 }
 
 void sim_sleep_until(uint64_t wake_ns)
@@ -254,6 +262,28 @@ void sim_step(void)
                                                        : dice_below(&sim.steps, STEP_NS);
 
     sim_sleep_until(sim.now_ns + 1 + ns);
+}
+
+static void draw_interruption(void)
+{
+    blocks_left = sim.mean_blocks ? 1 + dice_below(&sim.interruptions, 2 * sim.mean_blocks) : UINT64_MAX;
+}
+
+void sim_set_preemption(uint64_t mean_blocks)
+{
+    sim.mean_blocks = mean_blocks;
+    draw_interruption();
+}
+
+/* Called by the compiler's doing at the beginning of each basic block (-fsanitize-coverage=trace-pc). */
+void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void)
+{
+    if (__builtin_expect(--blocks_left > 0, 1))
+        return;
+    draw_interruption();
+    sim_sleep(1 + dice_below(&sim.interruptions,
+                             dice_chance(&sim.interruptions, 100000) ? NS_PER_MS / 2 : 20 * NS_PER_US));
 }
 
 void sim_wake_at(struct sim_thread *thread, uint64_t wake_ns)
@@ -408,6 +438,7 @@ void sim_begin(uint64_t seed, bool trace)
     sim.alive = calloc(THREADS_MAX, sizeof(*sim.alive));
     CHECK(sim.threads != MAP_FAILED && sim.alive);
     sim.steps = dice_of(seed, "steps");
+    sim.interruptions = dice_of(seed, "interruptions");
     sim.hash = mix(seed);
     sim.now_ns = 1000 * NS_PER_S; /* a machine that has been up for a while */
     sim.trace = trace;

@@ -82,6 +82,9 @@ static inline void sim_sleep(uint64_t ns)
 {
     sim_sleep_until(ns > SIM_NEVER - sim_now_ns() ? SIM_NEVER : sim_now_ns() + ns);
 }
+/* From now on code that was compiled for it (see tests/CMakeLists.txt) is interrupted between any two of its
+ * instructions that a jump separates, every `mean_blocks` such pieces or so; 0: never. */
+void sim_set_preemption(uint64_t mean_blocks);
 /* A thread's everyday progress: a random bit of time, sometimes long enough to have been preempted. */
 void sim_step(void);
 /* The sleeper shall wake at that time, if it would sleep longer. */
