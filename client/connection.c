@@ -16,6 +16,9 @@
 #include "least.h"
 #include "pager.h"
 
+static_assert(CXE_FRAME_BYTES_MIN == FRAME_BYTES_MIN && CXE_FRAME_BYTES_MAX == FRAME_BYTES_MAX,
+              "what cxe.h promises");
+
 #define TIMEOUT_DEFAULT_NS (5 * NS_PER_S)
 #define LANES_DEFAULT      4
 #define LANES_MIN          2 /* a signal handler that faults while its thread holds one takes the other */
@@ -137,6 +140,15 @@ static int resolve_encryption(enum cxe_encryption option, bool *encrypted_out)
     return 0;
 }
 
+static int resolve_frame_bytes(uint32_t option, uint32_t *frame_bytes_max_out)
+{
+    if (option && (option < FRAME_BYTES_MIN || option > FRAME_BYTES_MAX))
+        return fail(-EINVAL, "frames of %u bytes: expected %d to %d, or 0 for what the path carries", option,
+                    FRAME_BYTES_MIN, FRAME_BYTES_MAX);
+    *frame_bytes_max_out = option ? option : FRAME_BYTES_MAX;
+    return 0;
+}
+
 static int resolve_options(const struct cxe_connect_options *options, struct cxe_connection *connection)
 {
     const char *transport = option_or_env(options->transport, "CXE_TRANSPORT");
@@ -154,6 +166,8 @@ static int resolve_options(const struct cxe_connect_options *options, struct cxe
                           "transport");
     if (!error)
         error = copy_text(connection->fault, sizeof(connection->fault), fault ? fault : "", "fault");
+    if (!error)
+        error = resolve_frame_bytes(options->frame_bytes, &connection->frame_bytes_max);
     if (!error && options->lanes && (options->lanes < LANES_MIN || options->lanes > CXE_LANES_MAX))
         error = fail(-EINVAL, "%u lanes: expected %d to %d, or 0 for %d", options->lanes, LANES_MIN,
                      CXE_LANES_MAX, LANES_DEFAULT);
@@ -262,6 +276,7 @@ int connection_reopen(const struct cxe_connection *connection, struct cxe_connec
     strcpy(fresh->fault, connection->fault);
     fresh->encrypted = connection->encrypted;
     fresh->timeout_ns = connection->timeout_ns;
+    fresh->frame_bytes_max = connection->frame_bytes_max;
     fresh->lane_count = connection->lane_count;
     error = open_lanes(fresh);
     if (error) {

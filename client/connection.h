@@ -17,6 +17,7 @@ struct cxe_connection {
     char fault[256];
     bool encrypted;
     uint64_t timeout_ns;
+    uint32_t frame_bytes_max;
     unsigned lane_count;
     struct lane *lanes[CXE_LANES_MAX];
     uint32_t next_lane; /* where lane_acquire starts looking; relaxed */

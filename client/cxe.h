@@ -60,11 +60,15 @@ struct cxe_connect_options {
     const char *transport; /* "eth" (UDP, the default), "ofi" or "ofi:PROVIDER"; NULL: $CXE_TRANSPORT */
     const char *fault;     /* inject faults, for tests, e.g. "drop=10%,seed=1"; NULL: $CXE_FAULT, else none */
     enum cxe_encryption encryption; /* DEFAULT: $CXE_ENCRYPTION ("off") may lower it */
-    uint64_t timeout_ns; /* how long an operation may wait for the server; 0: 5 s; UINT64_MAX: for ever */
-    unsigned lanes;      /* sessions that threads share, 2 to CXE_LANES_MAX (a page fault may come while one
-                            is held); 0: 4. Each queue has one more of its own */
+    uint64_t timeout_ns;  /* how long an operation may wait for the server; 0: 5 s; UINT64_MAX: for ever */
+    unsigned lanes;       /* sessions that threads share, 2 to CXE_LANES_MAX (a page fault may come while one
+                             is held); 0: 4. Each queue has one more of its own */
+    uint32_t frame_bytes; /* the longest frame, CXE_FRAME_BYTES_MIN to CXE_FRAME_BYTES_MAX; 0: what the path
+                             is known to carry. It is never more than that */
 };
-#define CXE_LANES_MAX 64
+#define CXE_LANES_MAX       64
+#define CXE_FRAME_BYTES_MIN 1232
+#define CXE_FRAME_BYTES_MAX 65504
 
 /* Connects and authenticates. Blocks, at most for the timeout. -EINVAL: an option is malformed (see
  * cxe_last_error); -EACCES: the key file is unfit (see cxe_last_error), or the server refuses our encryption.

@@ -97,7 +97,8 @@ static void start_handshake(struct lane *lane, uint64_t now_ns)
     struct link *link = &lane->link;
     struct handshake_offer offer = {
         .client_session = randombytes_random() | 1, /* never 0 */
-        .frame_bytes_max = lane->endpoint->frame_bytes_max,
+        .frame_bytes_max =
+            (uint32_t)least(lane->endpoint->frame_bytes_max, lane->connection->frame_bytes_max),
         .cipher_mask = cipher_mask(lane),
         .replaces = link->grant.server_session, /* of the first, 0 */
         .incarnation = link->grant.incarnation,
