@@ -5,6 +5,7 @@
  * after each batch, so that nobody holds them: that is the floor.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@
 #define BATCH         32
 #define BOARD         (REGION_PAGES - 1) /* the page that is played on */
 #define LEAST_FAULTS  20
-#define LEAST_TURNS   20
+#define LEAST_TURNS   2
 #define GOAL_HELD     2.5
 #define GOAL_UNMAPPED 1.03
 #define LEASE         "200ms"           /* the shortest, where a holder dies */
@@ -37,6 +38,7 @@ struct share_bench {
     struct share_holder holder;
     struct floor_wake *wake;
     uint8_t *memory;
+    int cpu;          /* ours; -1: not pinned */
     uint32_t next[2]; /* batch: of the contended pages, of our own */
 };
 
@@ -65,11 +67,14 @@ static int map(struct share_bench *bench)
 {
     const struct cxe_map_options options = {.local_bytes = 2 * REGION_BYTES, .flags = CXE_MAP_NO_PREFETCH};
     void *memory;
-    int error = cxe_map(bench->region, &options, &memory);
+    int error;
 
+    bench_unpin(); /* the library's threads run where they may, as those of any program */
+    error = cxe_map(bench->region, &options, &memory);
     if (error)
         return bench_fail_call(error, "cxe_map");
     bench->memory = memory;
+    bench_pin(bench->cpu);
     return 0;
 }
 
@@ -187,7 +192,7 @@ static int turns_run(void *context, uint64_t duration_ns, struct bench_sample *s
     while (clock_now_ns() - begin_ns < duration_ns || sample->work == 0) {
         turn = load_acquire(&board->turn);
         if (turn % 2) {
-            cpu_relax();
+            sched_yield();
             continue;
         }
         store_release(&board->turn, turn + 1);
@@ -195,7 +200,7 @@ static int turns_run(void *context, uint64_t duration_ns, struct bench_sample *s
     }
     sample->elapsed_ns = clock_now_ns() - begin_ns;
     while (load_acquire(&board->turn) % 2)
-        cpu_relax();
+        sched_yield();
     store_release(&board->turn, SHARE_OVER);
     return share_holder_await(&bench->holder);
 }
@@ -458,7 +463,7 @@ static int with_region(const struct bench_options *options, struct bench_report 
                        int (*measure)(const struct bench_options *, struct bench_report *,
                                       const struct bench_link *, struct share_bench *))
 {
-    struct share_bench bench = {.connection = connection};
+    struct share_bench bench = {.connection = connection, .cpu = options->client_cpu};
     struct cxe_region_info info;
     int error = bench_region_make(connection, REGION_BYTES, CXE_REGION_SHARED, &bench.region);
 

@@ -76,7 +76,7 @@ static void take_turns(struct share_board *board)
         if (turn % 2)
             store_release(&board->turn, turn + 1);
         else
-            cpu_relax();
+            sched_yield();
     }
 }
 

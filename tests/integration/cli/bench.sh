@@ -30,6 +30,19 @@ assert find(line, "eth.plain.pipelined_64B")["goal"] == 10e6
 END
 grep -q '^machine: Linux' "$work/line.txt" || fail "the text does not describe the machine"
 
+# Among several clients.
+cxe bench lock --only eth.plain --clients 8 --seconds 1 --rounds 2 --json "$work/lock.json" >/dev/null
+cxe bench share --only eth.plain --figure page --seconds 1 --rounds 2 --json "$work/share.json" >/dev/null
+$python - "$work"/lock.json "$work"/share.json <<'END'
+import json, sys
+lock, share = [{f["name"].removeprefix("eth.plain."): f for f in json.load(open(name))["figures"]} for name in sys.argv[1:]]
+assert lock["lock_8_clients"]["value"] > 0 and lock["lock_8_clients"]["floor"] == "spinning on a CAS"
+for name in "load_of_dirty_page", "store_to_dirty_page", "store_to_clean_page":
+    assert share[name + ".p50"]["goal"] == 2.5 and share[name + ".p50"]["floor_value"] > 0, share
+assert share["page_ping_pong"]["value"] > 0
+assert share["page_of_dead_holder.p50"]["floor_value"] == 300000
+END
+
 # Over a server that runs already, and it leaves nothing behind.
 start_fabricd
 cxe bench line --seconds 1 --rounds 2 >"$work/line.txt"
