@@ -77,6 +77,11 @@ void coherence_done(struct coherence *coherence, struct coherence_waiter *waiter
 /* Lines were stored to: whoever waits for one of them comes back. */
 void coherence_stored(struct coherence *coherence, uint64_t first_line, unsigned lines);
 
+/* Everybody goes by the lock now; or need not any more. Who waits for a line waits only while they do: else
+ * a store might be under way that calls nobody. */
+void coherence_settle(struct coherence *coherence, bool settled);
+bool coherence_is_settled(const struct coherence *coherence);
+
 /* The waiter waits until the line is stored to; also if `page` leaves for an agent that may write it unseen.
  */
 void coherence_wait_line(struct coherence *coherence, uint64_t line, struct coherence_waiter *waiter);

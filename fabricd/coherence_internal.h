@@ -26,6 +26,7 @@ struct agent {
 struct coherence {
     _Alignas(64) uint32_t lock; /* atomic */
     bool ended;
+    bool settled; /* everybody goes by the lock */
     struct coherence_options options;
     struct directory *directory; /* NULL: no agents since a while, nobody waits for a page */
     struct agent **agents;       /* by directory number */

@@ -51,6 +51,16 @@ void coherence_unlink(struct coherence *coherence, struct coherence_waiter *wait
     store_release(&waiter->coherence, NULL);
 }
 
+void coherence_settle(struct coherence *coherence, bool settled)
+{
+    coherence->settled = settled;
+}
+
+bool coherence_is_settled(const struct coherence *coherence)
+{
+    return coherence->settled;
+}
+
 void coherence_wait_line(struct coherence *coherence, uint64_t line, struct coherence_waiter *waiter)
 {
     struct coherence_waiter **bucket = &coherence->lines[line % LINE_BUCKETS];

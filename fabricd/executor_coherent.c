@@ -245,7 +245,7 @@ static int look_or_wait(const struct job *job, const struct wire_wait *wait)
     if (!error) {
         error = look(job, wait, region_read_locked);
         coherence_done(coherence, waiter);
-        if (error == -EINPROGRESS && region_is_coherent(job->caller, job->op->region))
+        if (error == -EINPROGRESS && coherence_is_settled(coherence))
             coherence_wait_line(coherence, job->op->offset / LINE_BYTES, waiter);
         else if (error == -EINPROGRESS)
             error = -EAGAIN;

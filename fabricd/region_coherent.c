@@ -1,8 +1,9 @@
 /* region_coherent.c - see region_coherent.h
  *
- * REGION_COHERENT is set like REGION_FROZEN: first the flag, then everybody passes. So whoever enters the
- * coherence afterwards knows that all others do. It is taken away under the mutex and the lock of the
- * coherence when nobody is attached or waits; who still comes by the lock then does no harm.
+ * REGION_COHERENT is set like REGION_FROZEN: first the flag, then everybody passes, and then the coherence is
+ * settled: whoever enters it and sees that knows that all others do. The flag is taken away under the mutex
+ * and the lock of the coherence when nobody is attached or waits; who still comes by the lock then does no
+ * harm.
  */
 #include "region_coherent.h"
 
@@ -22,13 +23,6 @@ int region_find_coherence(const struct region_caller *caller, uint64_t handle,
         return -ESTALE;
     *coherence_out = load_acquire(&region_record(caller->regions, region)->coherence);
     return 0;
-}
-
-bool region_is_coherent(const struct region_caller *caller, uint64_t handle)
-{
-    const struct region *region = region_find(caller->regions, caller->tenant, handle);
-
-    return region && (load_relaxed(&region->flags) & REGION_COHERENT);
 }
 
 static void list_add(struct regions *regions, uint32_t index)
@@ -82,6 +76,9 @@ static int make_locked(struct regions *regions, unsigned worker, struct region *
     store_release(&region->flags, (uint8_t)(region->flags | REGION_COHERENT));
     list_add(regions, index);
     quiesce_wait(regions->quiesce, worker);
+    coherence_lock(record->coherence);
+    coherence_settle(record->coherence, true);
+    coherence_unlock(record->coherence);
     return 0;
 }
 
@@ -200,6 +197,7 @@ static void rest(struct regions *regions, uint32_t index)
     coherence_lock(coherence);
     if (coherence_idle(coherence)) {
         coherence_resize(coherence, region->pages); /* lets go of the directory */
+        coherence_settle(coherence, false);
         store_release(&region->flags, (uint8_t)(region->flags & ~REGION_COHERENT));
         list_remove(regions, index);
     }

@@ -10,9 +10,6 @@
 int region_find_coherence(const struct region_caller *caller, uint64_t handle,
                           struct coherence **coherence_out);
 
-/* Is the region coherent now? Under the lock of its coherence, that does not change. */
-bool region_is_coherent(const struct region_caller *caller, uint64_t handle);
-
 /* Makes it so: when this returns no operation is under way that does not go by the lock. It may be undone,
  * but not while anybody waits or is attached. Takes the mutex and may wait for the other workers. -ESTALE;
  * -EBUSY: no memory; -EOPNOTSUPP: there are no mailboxes. */

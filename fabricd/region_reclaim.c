@@ -62,8 +62,10 @@ void regions_delete_locked(struct regions *regions, struct region *region)
     uint32_t index = region_index(regions, region);
     struct record *record = &regions->records[index];
 
-    store_release(&region->generation, 0);
+    /* First: a worker that finds the region gone lets go of its agents' bindings, which must have been posted
+     * by then. */
     regions_end_coherence(regions, index);
+    store_release(&region->generation, 0);
     record->ticket = quiesce_retire(regions->quiesce);
     record->torn_down = 0;
     regions_name_remove(regions, index);

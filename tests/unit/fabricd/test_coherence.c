@@ -210,6 +210,31 @@ Test(coherence, a_store_calls_those_who_wait_for_its_lines)
     cr_expect(coherence_idle(coherence));
 }
 
+/* Who finds a deleted region gone frees its agents' bindings, so their end must have been posted by then. */
+static void *delete_region(void *nothing)
+{
+    regions_delete(memory.regions, QUIESCE_NO_WORKER, 1, handle);
+    return nothing;
+}
+
+Test(coherence, a_region_is_gone_only_when_its_agents_are_told)
+{
+    uint32_t agent;
+    struct coherence_binding *binding = attach(1, 7, 100, &agent);
+    struct coherence *found;
+    pthread_t thread;
+
+    cr_assert_eq(pthread_create(&thread, NULL, delete_region, NULL), 0);
+    for (uint64_t start_ns = clock_now_ns(); clock_now_ns() < start_ns + 100 * NS_PER_MS;)
+        cr_assert_eq(region_find_coherence(&memory.caller, handle, &found), 0, "we have the lock");
+    coherence_unlock(coherence);
+    pthread_join(thread, NULL);
+    cr_expect_eq(region_find_coherence(&memory.caller, handle, &found), -ESTALE);
+    cr_expect(has_mail(1, binding));
+    free(binding);
+    coherence_lock(coherence);
+}
+
 /* ---- workers that fight ---- */
 
 #define FIGHTERS 3
@@ -306,6 +331,70 @@ Test(coherence, what_is_snooped_for_the_next_in_the_queue_is_after_the_grant)
         bindings[i]->mail.posted = false;
         leave(bindings[i]);
     }
+}
+
+/* Waits for the first word of page 0 to change, as that worker. */
+struct watcher {
+    struct coherence_waiter waiter;
+    unsigned worker;
+    int result;
+    bool over; /* atomic */
+};
+
+static void *watch(void *argument)
+{
+    struct watcher *watcher = argument;
+    struct requester requester = {
+        .worker = watcher->worker, .tenant = 1, .now_ns = clock_now_ns(), .waiter = &watcher->waiter};
+    struct wire_wait wait = {.timeout_ns = le64_of(UINT64_MAX)};
+    struct execution execution = {0};
+    uint8_t body[256], values[16], *operand = write_op(body + BODY_HEADER_BYTES, OP_WAIT, 0, 0);
+
+    memcpy(operand, &wait, sizeof(wait));
+    watcher->result = executor_run(memory.executor, &requester, body,
+                                   end_request(body, 1, operand + sizeof(wait)), values, &execution);
+    store_release(&watcher->over, true);
+    return NULL;
+}
+
+static bool goes_by_the_lock(void)
+{
+    uint8_t line[LINE_BYTES];
+
+    return region_read(&memory.caller, (struct region_place){handle, 0}, 1, line) == -EREMOTE;
+}
+
+/* A store that began before the region was coherent calls nobody: so nobody may wait before it is over. */
+Test(coherence_threads, nobody_waits_for_a_line_before_all_stores_call, .timeout = 60)
+{
+    struct watcher watchers[2] = {{.worker = 0}, {.worker = 2}};
+    struct region_info info;
+    struct region_spec spec = memory_spec("w", PAGE_BYTES, 0);
+    pthread_t threads[2];
+
+    memory_open(&memory, 4, 3);
+    cr_assert_eq(regions_create(memory.regions, 0, 1, &spec, &info), 0);
+    handle = info.handle;
+    quiesce_online(memory.quiesce, 1); /* amid a store */
+    quiesce_online(memory.quiesce, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        watchers[i].waiter.worker = watchers[i].worker;
+        cr_assert_eq(pthread_create(&threads[i], NULL, watch, &watchers[i]), 0);
+        while (!goes_by_the_lock())
+            sched_yield();
+    }
+    for (uint64_t start_ns = clock_now_ns(); clock_now_ns() < start_ns + 100 * NS_PER_MS;)
+        for (unsigned i = 0; i < 2; i++)
+            cr_assert_not(load_acquire(&watchers[i].over), "worker %u waits already", watchers[i].worker);
+    quiesce_pass(memory.quiesce, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        cr_expect_eq(watchers[i].result, -EINPROGRESS);
+        coherence_leave(&watchers[i].waiter);
+    }
+    quiesce_offline(memory.quiesce, 1);
+    quiesce_offline(memory.quiesce, 2);
+    memory_close(&memory);
 }
 
 static void take_mail(struct fighter *fighter);
