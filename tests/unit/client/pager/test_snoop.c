@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "fixture.h"
 #include "pager_internal.h"
+#include "pager_snoop.h"
 
 #define PATIENCE_NS (60 * NS_PER_S) /* a slow machine */
 
@@ -512,6 +513,20 @@ Test(snoop, the_lease_is_renewed)
     while (fake->attaches < 5)
         pause_a_moment();
     cr_assert_eq(fake->agents, info_of(memory).fenced + 1);
+    stop();
+}
+
+/* Whatever the server counts from, it has heard of us later than we had asked it. */
+Test(snoop, the_lease_is_over_here_before_it_is_at_the_server)
+{
+    region = fake_start_shared(MIB);
+    fake->lease_ms = 10000;
+    uint64_t before_ns = clock_now_ns();
+    memory = map_region(region, MIB, (struct cxe_map_options){0});
+    uint64_t until_ns = load_relaxed(&pager_find(memory)->snooper->valid_until_ns);
+
+    cr_assert_gt(until_ns, before_ns);
+    cr_assert_lt(until_ns, clock_now_ns() + 10000 * NS_PER_MS);
     stop();
 }
 
