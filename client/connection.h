@@ -20,9 +20,10 @@ struct cxe_connection {
     uint32_t frame_bytes_max;
     unsigned lane_count;
     struct lane *lanes[CXE_LANES_MAX];
-    uint32_t next_lane; /* where lane_acquire starts looking; relaxed */
-    uint32_t mappings;  /* regions mapped over its lanes; relaxed */
-    uint32_t users;     /* regions and queues open on it */
+    uint32_t next_lane;       /* where lane_acquire starts looking; relaxed */
+    uint32_t mappings;        /* regions mapped over its lanes; relaxed */
+    uint32_t users;           /* regions and queues open on it */
+    uint64_t narrow_until_ns; /* the path was seen to lose long frames: no lane sends any before; relaxed */
 
     /* Lanes of threads that wait for a word to change: a request that the server keeps waiting blocks the
      * window of its session, so each has one of its own. These are the ones nobody waits on. */

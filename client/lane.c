@@ -302,7 +302,7 @@ static void repeat_overdue(struct lane *lane, uint64_t now_ns)
     uint64_t seq;
 
     while (lane->link.up && (seq = window_overdue(&lane->window, now_ns)) != 0)
-        lane_transmit(lane, lane_frame(lane, seq));
+        path_repeat(lane, lane_frame(lane, seq), now_ns);
 }
 
 /* The peer does not speak our protocol: nothing that is in flight can be trusted to be anything. */
@@ -338,6 +338,7 @@ static void upkeep(struct lane *lane, uint64_t now_ns)
     if (lane->posted_first && rested(lane, now_ns))
         take_waiting(lane); /* a CLOSE, perhaps: what is sent after it is lost, and nobody can tell */
     link_tick(lane, now_ns);
+    path_tick(lane, now_ns);
     if (lane->link.up)
         repeat_overdue(lane, now_ns);
     if (lane_sends(lane))

@@ -321,7 +321,7 @@ static void write_header(struct frame *frame)
 {
     struct body_header header = {
         .kind = BODY_REQUEST,
-        .op_count = le16_of(frame->op_count),
+        .op_count = le16_of(frame->piece_ops),
         .seq = le64_of(frame->seq),
     };
 
@@ -332,15 +332,18 @@ void lane_transmit(struct lane *lane, struct frame *frame)
 {
     uint64_t now_ns = clock_now_ns(); /* when it leaves: the round trip is measured from here */
     struct link *link = &lane->link;
+    bool shorter = path_choose_piece(lane, frame);
     uint64_t counter;
     int frame_bytes;
 
     write_header(frame);
-    frame_bytes = record_seal(&link->sealer, frame->body, frame->body_bytes, lane->sealed, now_ns, &counter);
+    frame_bytes = record_seal(&link->sealer, frame->body, frame->piece_bytes, lane->sealed, now_ns, &counter);
     if (frame_bytes < 0) {
         link->up = false; /* the nonces are used up: the link makes a new session */
         return;
     }
+    if (shorter)
+        frame->piece_counter = counter;
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
@@ -376,10 +379,10 @@ static bool answer_fits(const struct frame *frame, const struct body_header *hea
     unsigned done = le16_get(header->op_count);
     size_t expected = 0;
 
-    if (done > frame->op_count || (header->status == STATUS_OK) != (done == frame->op_count))
+    if (done > frame->piece_ops || (header->status == STATUS_OK) != (done == frame->piece_ops))
         return false;
-    if (done == frame->op_count)
-        return value_bytes == frame->result_bytes;
+    if (done == frame->piece_ops)
+        return value_bytes == frame->piece_result_bytes;
     for (unsigned i = 0; i < done; i++)
         expected += frame->parts[i].result_bytes;
     return value_bytes == expected;
@@ -408,16 +411,16 @@ static void deliver(struct lane *lane, struct frame *frame, unsigned done, const
     }
 }
 
-/* The answer stopped at operation `done`, or what is chained to it. Those behind it were not touched: they
- * stay in the frame, which waits for a new number. */
-static void keep_rest(struct lane *lane, struct frame *frame, unsigned done)
+/* The first operations are over. Those behind them were not touched: they stay in the frame, which waits for
+ * a new number. */
+static void keep_rest(struct lane *lane, struct frame *frame, unsigned over)
 {
     const uint8_t *at = frame->body + BODY_HEADER_BYTES, *end = frame->body + frame->body_bytes;
-    unsigned left = frame->op_count - done - 1;
+    unsigned left = frame->op_count - over;
 
     if (left == 0)
         return;
-    for (unsigned i = 0; i <= done; i++) {
+    for (unsigned i = 0; i < over; i++) {
         struct op_view skipped;
         int error = codec_read_op(&at, end, &skipped);
 
@@ -425,7 +428,7 @@ static void keep_rest(struct lane *lane, struct frame *frame, unsigned done)
         frame->result_bytes -= skipped.result_bytes;
     }
     memmove(frame->body + BODY_HEADER_BYTES, at, (size_t)(end - at));
-    memmove(frame->parts, frame->parts + done + 1, left * sizeof(struct part));
+    memmove(frame->parts, frame->parts + over, left * sizeof(struct part));
     frame->body_bytes = BODY_HEADER_BYTES + (uint32_t)(end - at);
     frame->op_count = (uint16_t)left;
     frame->rest = true;
@@ -445,20 +448,24 @@ void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint
     if (!window_in_flight(&lane->window, seq))
         return; /* answered before: a repeat crossed the first answer */
     frame = lane_frame(lane, seq);
+    if (le64_get(header.echo) < frame->piece_counter)
+        return; /* what was read then is read again; what was changed the server will not change twice */
     if (!answer_fits(frame, &header, body_bytes - BODY_HEADER_BYTES)) {
         lane->broken = -EPROTO;
         return;
     }
     if (!window_answered(&lane->window, seq, le64_get(header.echo), now_ns))
         return;
+    path_answered(lane, frame, now_ns);
     done = le16_get(header.op_count);
     deliver(lane, frame, done, values);
-    if (done < frame->op_count) {
-        end_part(lane, &frame->parts[done], status_to_errno(header.status), header.status == STATUS_UNKNOWN);
-        while (done + 1 < frame->op_count && frame->parts[done + 1].chained)
-            end_part(lane, &frame->parts[++done], -ECANCELED, false);
-        keep_rest(lane, frame, done);
+    if (done < frame->piece_ops) {
+        end_part(lane, &frame->parts[done++], status_to_errno(header.status),
+                 header.status == STATUS_UNKNOWN);
+        while (done < frame->op_count && frame->parts[done].chained)
+            end_part(lane, &frame->parts[done++], -ECANCELED, false);
     }
+    keep_rest(lane, frame, done);
 }
 
 void lane_fail_frame(struct lane *lane, struct frame *frame, int result)

@@ -3,6 +3,7 @@
  *   lane.c        who holds it, posting, waiting, cancelling
  *   lane_open.c   its memory, its endpoint and its first session
  *   lane_frame.c  operations into frames, answers into results
+ *   lane_path.c   requests longer than the path carries travel in pieces
  *   lane_link.c   handshake, reconnect, what becomes of requests when a session is lost
  *   lane_order.c  operations on one line keep their order
  *
@@ -12,6 +13,7 @@
  *   L3  op->parts counts the parts in frames that point to it
  *   L4  only the first posted operation may be issued in part
  *   L5  busy counts the operations posted or with parts
+ *   L6  the piece of a frame that was sent is its first operations, one at least
  */
 #ifndef CXE_CLIENT_LANE_INTERNAL_H
 #define CXE_CLIENT_LANE_INTERNAL_H
@@ -43,8 +45,15 @@ struct frame {
     uint16_t op_count;
     bool mutates;
     bool rest; /* holds what an answered request left undone, and waits for a number */
-    struct part parts[FRAME_OPS_MAX];
-    uint8_t body[FRAME_BYTES_MAX - RECORD_OVERHEAD] __attribute__((aligned(64)));
+
+    /* What travels under its number: everything, or the first operations, if the path carries no more. */
+    uint16_t piece_ops;
+    uint32_t piece_bytes; /* of body */
+    uint32_t piece_result_bytes;
+    uint64_t piece_counter; /* answers to records before this one are to a longer piece; 0: there was none */
+
+    struct part parts[FRAME_OPS_MAX + 1]; /* and room to cut an operation in two */
+    uint8_t body[FRAME_BYTES_MAX - RECORD_OVERHEAD + OP_HEADER_BYTES] __attribute__((aligned(64)));
 };
 
 enum link_state {
@@ -96,8 +105,11 @@ struct lane {
     struct order *order;                                                            /* a queue's; else NULL */
     void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count); /* a listening lane's */
     void *listener;
-    unsigned snooped; /* bodies given to `heard` since the last lane_progress */
-    uint32_t frame_bytes;
+    unsigned snooped;          /* bodies given to `heard` since the last lane_progress */
+    uint32_t frame_bytes;      /* the longest that is sent, or asked for */
+    uint64_t long_ns;          /* when a frame above FRAME_BYTES_MIN last proved to get through */
+    uint64_t doubt_ns;         /* when it first was in doubt that they do; 0: it is not */
+    unsigned doubts;           /* since then */
     int broken;                /* negative errno: the peer broke the protocol; every operation ends with it */
     bool endpoint_lost;        /* the transport's connection broke (ofi) */
     uint64_t reconnect_ns;     /* not before */
@@ -167,7 +179,24 @@ static inline bool lane_wonders(const struct lane *lane)
     return lane->window.in_flight - lane->window.parked > (lane->building != 0);
 }
 
+/* ---- lane_path.c ---- */
+
+/* Chooses what of the frame travels under its number: as much as the lane's frames hold. True if something
+ * longer has travelled under it before. */
+bool path_choose_piece(struct lane *lane, struct frame *frame);
+/* Repeats a frame. If it seems that frames of its length do not get through, they are shorter from now on. */
+void path_repeat(struct lane *lane, struct frame *frame, uint64_t now_ns);
+/* It was answered. */
+void path_answered(struct lane *lane, const struct frame *frame, uint64_t now_ns);
+/* A new session may have frames up to `granted`: decides on their length. */
+void path_adopt(struct lane *lane, uint32_t granted, uint64_t now_ns);
+/* After a while longer frames are tried again: the path may have changed. */
+void path_tick(struct lane *lane, uint64_t now_ns);
+
 /* ---- lane_link.c ---- */
+
+/* Asks for a sign of life. */
+void link_ping(struct lane *lane, uint64_t now_ns);
 
 /* Whatever the link has to do now: handshakes, trials, giving up. */
 void link_tick(struct lane *lane, uint64_t now_ns);

@@ -66,6 +66,11 @@ void link_closed(struct lane *lane)
     lane->link.suspended = false;
 }
 
+void link_ping(struct lane *lane, uint64_t now_ns)
+{
+    send_bare(lane, BODY_PING, now_ns);
+}
+
 void link_close(struct lane *lane)
 {
     if (!lane->link.up && !lane->link.suspended)
@@ -128,17 +133,17 @@ static void begin_init(struct lane *lane, uint64_t now_ns)
     send_init(lane, now_ns);
 }
 
-static void repeat_all(struct lane *lane)
+static void repeat_all(struct lane *lane, uint64_t now_ns)
 {
     for (uint64_t seq = lane->window.oldest; seq < lane->window.next_seq; seq++)
         if (window_in_flight(&lane->window, seq) && lane_was_sent(lane, lane_frame(lane, seq)))
-            lane_transmit(lane, lane_frame(lane, seq));
+            path_repeat(lane, lane_frame(lane, seq), now_ns);
 }
 
 static void try_session(struct lane *lane, uint64_t now_ns)
 {
     lane->link.retry_ns = now_ns + LINK_REPEAT_NS;
-    repeat_all(lane);
+    repeat_all(lane, now_ns);
 }
 
 static void begin_trial(struct lane *lane, uint64_t now_ns)
@@ -168,19 +173,11 @@ static void take_cookie(struct lane *lane, const uint8_t *frame, size_t frame_by
 /* Does the request move to the new session? Otherwise its operations have ended. */
 static bool survives(struct lane *lane, struct frame *frame)
 {
-    size_t limit = lane->frame_bytes - RECORD_OVERHEAD;
-
     if (!lane_was_sent(lane, frame))
         return true; /* never executed, that is known */
     if (frame->mutates)
         lane_fail_mutations(lane, frame);
-    if (frame->op_count == 0)
-        return false;
-    if (frame->body_bytes > limit || BODY_HEADER_BYTES + frame->result_bytes > limit) {
-        lane_fail_frame(lane, frame, -ENETRESET); /* the new session has shorter frames */
-        return false;
-    }
-    return true;
+    return frame->op_count > 0;
 }
 
 /* Sorts the frames: survivors first, in the order of their numbers. Returns how many there are. */
@@ -254,7 +251,7 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, const 
     link->suspended = false;
     link->confirmed = false;
     link->confirm_ns = now_ns;
-    lane->frame_bytes = (uint32_t)least(grant->frame_bytes_max, lane->endpoint->frame_bytes_max);
+    path_adopt(lane, grant->frame_bytes_max, now_ns);
     move_requests(lane);
 }
 
@@ -351,7 +348,7 @@ static void reconnect_endpoint(struct lane *lane, uint64_t now_ns)
         return;
     lane->endpoint_lost = false;
     if (lane->link.up)
-        repeat_all(lane);
+        repeat_all(lane, now_ns);
     if (lane->link.state == LINK_INIT)
         start_handshake(lane, now_ns); /* the cookie was for the old address */
 }
@@ -360,7 +357,7 @@ static void confirm(struct lane *lane, uint64_t now_ns)
 {
     lane->link.confirm_ns = now_ns + LINK_RETRY_NS;
     if (!lane_asks(lane))
-        send_bare(lane, BODY_PING, now_ns);
+        link_ping(lane, now_ns);
 }
 
 void link_tick(struct lane *lane, uint64_t now_ns)

@@ -81,6 +81,14 @@ void lane_close(struct lane *lane, bool tell)
     munmap(lane, sizeof(*lane));
 }
 
+static bool piece_valid(const struct lane *lane, const struct frame *frame)
+{
+    if (frame->rest || !window_in_flight(&lane->window, frame->seq) || !lane_was_sent(lane, frame))
+        return true;
+    return frame->piece_ops > 0 && frame->piece_ops <= frame->op_count &&
+           frame->piece_bytes <= frame->body_bytes;
+}
+
 bool lane_valid(const struct lane *lane)
 {
     unsigned posted = 0, rests = 0;
@@ -90,8 +98,11 @@ bool lane_valid(const struct lane *lane)
         if (op->issued || (op != lane->posted_first && op->issued_lines > 0)) /* L4 */
             return false;
     }
-    for (unsigned i = 0; i < SESSION_SLOTS; i++)
+    for (unsigned i = 0; i < SESSION_SLOTS; i++) {
         rests += lane->frames[i]->rest;
+        if (!piece_valid(lane, lane->frames[i])) /* L6 */
+            return false;
+    }
     if (lane->building && !window_in_flight(&lane->window, lane->building)) /* L1 */
         return false;
     return posted <= lane->busy && rests == lane->rests && window_valid(&lane->window);

@@ -90,6 +90,7 @@ static struct verdict throw_dice(struct fault *fault, struct direction *directio
     bool reorder;
 
     verdict.drop = draw_chance(direction, spec->drop_ppm);
+    verdict.drop |= spec->longest_bytes != 0 && frame_bytes > spec->longest_bytes;
     verdict.dup = draw_chance(direction, spec->dup_ppm);
     verdict.corrupt = draw_chance(direction, spec->corrupt_ppm);
     verdict.corrupt_at = draw_below(direction, frame_bytes);

@@ -27,17 +27,18 @@ struct fault_spec {
     uint32_t drop_ppm;
     uint32_t dup_ppm;
     uint32_t reorder_ppm;
-    uint32_t corrupt_ppm; /* one byte is changed */
+    uint32_t corrupt_ppm;   /* one byte is changed */
+    uint64_t longest_bytes; /* longer frames vanish; 0: none does */
     uint64_t delay_low_ns, delay_high_ns;
     enum fault_cut cut;
     uint64_t cut_from_ns, cut_until_ns; /* since the opening */
     uint64_t seed;                      /* 0: take one from the system */
 };
 
-/* Reads "drop=10%,dup=5%,reorder=5%,corrupt=0.1%,delay=0..2ms,cut=both@2s..4s,seed=42": any of these keys,
- * each once, in any order. Percentages have up to four decimals; delay is "2ms" or "0..2ms"; cut is in, out
- * or both, from the start or in the given time since the opening. An empty text means no faults. -EINVAL, and
- * in `error_out` one sentence that names the key and what was expected. */
+/* Reads "drop=10%,dup=5%,reorder=5%,corrupt=0.1%,longest=1472,delay=0..2ms,cut=both@2s..4s,seed=42": any of
+ * these keys, each once, in any order. Percentages have up to four decimals; delay is "2ms" or "0..2ms"; cut
+ * is in, out or both, from the start or in the given time since the opening. An empty text means no faults.
+ * -EINVAL, and in `error_out` one sentence that names the key and what was expected. */
 int fault_parse(const char *text, struct fault_spec *spec_out, char error_out[FAULT_ERROR_BYTES]);
 
 /* Counters, both directions together. */

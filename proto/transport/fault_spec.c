@@ -94,6 +94,11 @@ static int parse_corrupt(char *value, struct fault_spec *spec)
     return parse_percent(value, &spec->corrupt_ppm);
 }
 
+static int parse_longest(char *value, struct fault_spec *spec)
+{
+    return units_parse_count(value, 1, FRAME_BYTES_MAX, &spec->longest_bytes);
+}
+
 static int parse_delay(char *value, struct fault_spec *spec)
 {
     int error;
@@ -147,6 +152,7 @@ static const struct {
     {"dup", parse_dup, "a percentage from 0% to 100%"},
     {"reorder", parse_reorder, "a percentage from 0% to 100%"},
     {"corrupt", parse_corrupt, "a percentage from 0% to 100%"},
+    {"longest", parse_longest, "the bytes of the longest frame that gets through"},
     {"delay", parse_delay, "a time or a span of times up to a minute, as in 2ms or 0..2ms"},
     {"cut", parse_cut, "in, out or both, and maybe a span of times, as in both@2s..4s"},
     {"seed", parse_seed, "a number from 1 on"},
@@ -164,7 +170,8 @@ static int parse_item(char *item, struct fault_spec *spec, unsigned *seen, char 
         key++;
     if (key == KEY_COUNT)
         snprintf(error_out, FAULT_ERROR_BYTES,
-                 "fault spec: unknown key \"%.40s\"; known are drop, dup, reorder, corrupt, delay, cut, seed",
+                 "fault spec: unknown key \"%.40s\"; known are drop, dup, reorder, corrupt, longest, delay, "
+                 "cut, seed",
                  item);
     else if (*seen & (1u << key))
         snprintf(error_out, FAULT_ERROR_BYTES, "fault spec: key \"%s\" is given twice", keys[key].name);

@@ -31,9 +31,9 @@ set_mtu() {
     ip -n "$client_ns" link set c0 mtu "$1"
 }
 
-# cut NAMESPACE DEVICE ingress|egress [BYTES]: frames that go this way are lost without a word; only those above so many
+# lose_frames NAMESPACE DEVICE ingress|egress [BYTES]: frames that go this way are lost without a word; only those above so many
 # bytes, if told. mend NAMESPACE DEVICE: no more.
-cut() {
+lose_frames() {
     local program='1,6 0 0 2'
     [ -z "${4:-}" ] || program="4,128 0 0 0,37 0 1 $4,6 0 0 2,6 0 0 4294967295" # length above it: drop; else: go on
     tc -n "$1" qdisc add dev "$2" clsact 2>/dev/null || true

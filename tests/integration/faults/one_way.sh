@@ -13,7 +13,7 @@ lose() {
     local seconds=$1 what=$2 before
     shift 2
     for direction; do
-        cut "$server_ns" s0 "$direction"
+        lose_frames "$server_ns" s0 "$direction"
     done
     sleep 0.2
     before=$(field one done)

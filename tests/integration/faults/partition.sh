@@ -21,8 +21,8 @@ client_ns=$other_ns start_counter far 2 60000 65
 far=$counter_pid
 
 for round in 1 2 3; do
-    cut "$server_ns" s1 egress
-    [ "$round" = 1 ] || cut "$server_ns" s1 ingress
+    lose_frames "$server_ns" s1 egress
+    [ "$round" = 1 ] || lose_frames "$server_ns" s1 ingress
     sleep 0.2
     before=$(field far done)
     sleep 1

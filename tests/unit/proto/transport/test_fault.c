@@ -111,6 +111,23 @@ Test(fault, reorders_but_loses_nothing)
     rig_close(&rig);
 }
 
+Test(fault, loses_what_is_longer)
+{
+    uint8_t frame[200] = {0}, got[200];
+    struct rig rig;
+
+    rig_open(&rig, "longest=100,seed=7");
+    for (size_t bytes = 99; bytes <= 102; bytes++) {
+        int expected = bytes <= 100 ? (int)bytes : -EAGAIN;
+
+        cr_assert_eq(endpoint_send(rig.client, NULL, frame, bytes), 0);
+        loop_advance_ns(rig.network, LATENCY_NS);
+        cr_assert_eq(endpoint_receive(rig.server, got, sizeof(got), NULL), expected);
+        cr_assert_eq(fault_counts(rig.client).dropped, bytes > 100 ? bytes - 100 : 0);
+    }
+    rig_close(&rig);
+}
+
 Test(fault, corrupts_one_byte)
 {
     struct rig rig;
@@ -324,13 +341,15 @@ Test(fault_spec, everything_at_once)
     char reason[FAULT_ERROR_BYTES];
 
     cr_assert_eq(
-        fault_parse("drop=10%,dup=0.5%,reorder=100%,corrupt=0.0001%,delay=0..2ms,cut=in@1s..2m,seed=42",
+        fault_parse("drop=10%,dup=0.5%,reorder=100%,corrupt=0.0001%,longest=1472,delay=0..2ms,cut=in@1s..2m,"
+                    "seed=42",
                     &spec, reason),
         0);
     cr_assert_eq(spec.drop_ppm, 100000);
     cr_assert_eq(spec.dup_ppm, 5000);
     cr_assert_eq(spec.reorder_ppm, 1000000);
     cr_assert_eq(spec.corrupt_ppm, 1);
+    cr_assert_eq(spec.longest_bytes, 1472);
     cr_assert_eq(spec.delay_low_ns, 0);
     cr_assert_eq(spec.delay_high_ns, 2 * NS_PER_MS);
     cr_assert_eq(spec.cut, FAULT_CUT_IN);

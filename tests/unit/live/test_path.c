@@ -1,0 +1,121 @@
+/* test_path.c - frames above some length vanish: what is long travels in pieces, exactly once */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "connection.h"
+#include "lane.h"
+#include "limits.h"
+#include "server.h"
+
+#define BYTES (256 << 10)
+#define LINES (BYTES / LINE_BYTES)
+
+static struct server server;
+static struct cxe_connection *connection, *other;
+static struct cxe_region *region;
+static uint8_t data[BYTES], back[BYTES];
+
+/* Through `connection` nothing above 1300 bytes gets, through `other` everything. */
+static void start(void)
+{
+    server_start(&server);
+    connection = server_connect(&server, "longest=1300,seed=1", CXE_ENCRYPTION_DEFAULT);
+    other = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
+    cr_assert_eq(cxe_region_create(connection, "r", BYTES, 0, &region), 0, "%s", cxe_last_error());
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 7 + i / 251);
+}
+
+static void stop(void)
+{
+    cr_expect_eq(cxe_region_close(region), 0);
+    cr_expect_eq(cxe_disconnect(connection), 0);
+    cr_expect_eq(cxe_disconnect(other), 0);
+    server_stop(&server);
+}
+
+TestSuite(path, .init = start, .fini = stop, .timeout = 120);
+
+static void expect_data_seen_by_others(void)
+{
+    struct cxe_region *same;
+
+    cr_assert_eq(cxe_region_open(other, "r", &same), 0);
+    memset(back, 0, sizeof(back));
+    cr_assert_eq(cxe_read(same, 0, back, BYTES), 0);
+    cr_assert_arr_eq(back, data, BYTES);
+    cxe_region_close(same);
+}
+
+Test(path, long_writes_and_reads_arrive)
+{
+    struct cxe_connection_info info;
+
+    cr_assert_eq(cxe_write(region, 0, data, BYTES), 0, "%s", cxe_last_error());
+    cr_assert_eq(cxe_read(region, 0, back, BYTES), 0, "%s", cxe_last_error());
+    cr_assert_arr_eq(back, data, BYTES);
+    expect_data_seen_by_others();
+    cr_assert_eq(cxe_connection_info(connection, &info), 0);
+    cr_assert_gt(info.retransmits, 0, "nothing was too long");
+}
+
+/* One operation with masks on many lines: the masks stand in front of all lines, and are cut with them. */
+Test(path, masks_stay_with_their_lines)
+{
+    uint64_t masks[LINES];
+    struct op op = {.opcode = OP_MEM_WR_PTL,
+                    .line_count = LINES,
+                    .region = region->handle,
+                    .operand = data,
+                    .masks = masks};
+    struct lane *lane = lane_acquire(connection);
+    int result;
+
+    for (size_t i = 0; i < LINES; i++)
+        masks[i] = 0x0123456789abcdefu * (i + 1);
+    result = lane_run(lane, &op, clock_now_ns() + 60 * NS_PER_S);
+    lane_release(lane);
+    cr_assert_eq(result, 0);
+    for (size_t i = 0; i < BYTES; i++)
+        if (!(masks[i / LINE_BYTES] >> (i % LINE_BYTES) & 1))
+            data[i] = 0;
+    expect_data_seen_by_others();
+}
+
+/* Additions and writes that share frames with long ones; one of them is refused. */
+Test(path, each_operation_of_a_long_frame_is_done_once)
+{
+    enum { ROUNDS = 40, CHUNK = 1024 };
+    struct cxe_completion completions[3 * ROUNDS];
+    struct cxe_region *sealed;
+    struct cxe_queue *queue;
+    uint64_t one = 1, old[ROUNDS];
+    size_t count = 0;
+    int got;
+
+    cr_assert_eq(cxe_region_create(connection, "sealed", PAGE_BYTES, 0, &sealed), 0);
+    cr_assert_eq(cxe_region_seal(sealed), 0);
+    cr_assert_eq(cxe_queue_open(connection, 3 * ROUNDS, &queue), 0);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        uint64_t at = (i + 1) * CHUNK;
+
+        cr_assert_eq(cxe_queue_write(queue, region, at, data + at, CHUNK, NULL), 0);
+        cr_assert_eq(cxe_queue_fetch(queue, region, CXE_FETCH_ADD, 0, 8, &one, &old[i], NULL), 0);
+        cr_assert_eq(cxe_queue_write(queue, sealed, 0, data, LINE_BYTES, &old[i]), 0);
+    }
+    while (count < 3 * ROUNDS) {
+        got = cxe_queue_wait(queue, completions, 3 * ROUNDS, 60 * NS_PER_S);
+        cr_assert_gt(got, 0);
+        for (int i = 0; i < got; i++)
+            cr_assert_eq(completions[i].result, completions[i].context ? -EACCES : 0);
+        count += (size_t)got;
+    }
+    cxe_queue_close(queue);
+    for (uint64_t i = 0; i < ROUNDS; i++)
+        cr_assert_eq(old[i], i);
+    cr_assert_eq(cxe_read(region, 0, back, (ROUNDS + 1) * CHUNK), 0);
+    cr_assert_arr_eq(back + CHUNK, data + CHUNK, ROUNDS * CHUNK);
+    cxe_region_close(sealed);
+}
