@@ -27,6 +27,7 @@ enum role { ROLE_LINES, ROLE_WORDS, ROLE_COUNTERS };
 /* An operation under way. */
 struct flight {
     bool busy;
+    bool waits; /* READ: until the word is not `expected` any more */
     enum oracle_kind kind;
     uint64_t handle;
     unsigned first_line, lines; /* what it covers: whole lines, */
@@ -258,11 +259,24 @@ static int run_fetch(struct thread *thread, struct flight *flight, enum cxe_atom
     return cxe_fetch(thread->region, atomic, offset_of(flight), 8, &operand, &flight->old);
 }
 
+static int run_wait(struct thread *thread, struct flight *flight)
+{
+    uint64_t timeout_ns = dice_below(&thread->dice, 100 * NS_PER_MS);
+
+    int error = cxe_wait(thread->region, offset_of(flight), 8, &flight->expected, timeout_ns, &flight->old);
+
+    if (!error && sim_clock_ns() > flight->began_ns + 10 * NS_PER_MS)
+        thread->client->woken++;
+    if (!error && flight->old == flight->expected)
+        sim_fail("a wait for another value than %llu ended with that", (unsigned long long)flight->expected);
+    return error;
+}
+
 static int run(struct thread *thread, struct flight *flight)
 {
     switch (flight->kind) {
     case ORACLE_READ:
-        return run_read(thread, flight);
+        return flight->waits ? run_wait(thread, flight) : run_read(thread, flight);
     case ORACLE_WRITE:
         return flight->word < 0 ? run_write(thread, flight) : run_write_word(thread, flight);
     case ORACLE_CAS:
@@ -289,14 +303,16 @@ static void draw(struct thread *thread, struct flight *flight)
         flight->kind = ORACLE_READ;
     else
         flight->kind = role == ROLE_LINES ? ORACLE_WRITE : ORACLE_ADD;
-    if (flight->kind == ORACLE_READ || (flight->kind == ORACLE_WRITE && dice_chance(&thread->dice, 800000)) ||
-        role == ROLE_LINES) {
+    flight->waits = flight->kind == ORACLE_READ && role != ROLE_LINES && !thread->queue &&
+                    dice_chance(&thread->dice, 200000);
+    if ((flight->kind == ORACLE_READ && !flight->waits) ||
+        (flight->kind == ORACLE_WRITE && dice_chance(&thread->dice, 800000)) || role == ROLE_LINES) {
         flight->lines = draw_lines(thread, flight->first_line);
         return;
     }
     flight->lines = 1;
     flight->word = (int)dice_below(&thread->dice, dice_chance(&thread->dice, 800000) ? 2 : LINE_WORDS);
-    if (flight->kind == ORACLE_CAS)
+    if (flight->kind == ORACLE_CAS || flight->waits)
         flight->expected = *last_seen(thread, flight);
 }
 

@@ -24,6 +24,7 @@ struct client {
     unsigned faults_in_a_row; /* accesses to the mapping that came to nothing */
     bool stuck;               /* it cannot let go of its mapping: only its end helps */
     uint64_t operations, accesses, faults, reconnects;
+    uint64_t woken; /* waits that took long, and ended with another value */
 };
 
 /* Starts its process; set the fields up to `dice` first. */

@@ -86,6 +86,7 @@ void runner_add(struct scenario_result *total, const struct scenario_result *res
     total->settled += result->settled;
     total->accesses += result->accesses;
     total->poisoned += result->poisoned;
+    total->woken += result->woken;
     total->unknown_seen += result->unknown_seen;
 #define FAULT(name) total->name += result->name;
 #include "faults.def"
@@ -97,6 +98,10 @@ const char *runner_missing(const struct scenario_result *total)
         return "operation done";
     if (total->unknown == 0)
         return "operation of unknown outcome";
+    if (total->accesses == 0 || total->poisoned == 0)
+        return "access to a mapping, or one in vain";
+    if (total->woken == 0)
+        return "wait that was woken";
     if (total->settled == 0)
         return "operation of unknown outcome that is settled";
     if (total->unknown_seen == 0)
@@ -114,14 +119,16 @@ void runner_print(const struct scenario_result *total, unsigned runs, uint64_t r
 
     printf("%u runs: %.2f simulated hours in %.1f s, %.2f simulated hours per real hour\n", runs, hours,
            (double)real_ns / (double)NS_PER_S, (double)total->simulated_ns / (double)real_ns);
-    printf("%llu switches, %llu frames, %llu operations: %llu done, %llu not done, %llu unknown (%llu "
-           "settled), of "
-           "which %llu were done after all; %llu accesses to mappings, %llu in vain\nfaults:",
-           (unsigned long long)total->switches, (unsigned long long)total->frames,
-           (unsigned long long)total->operations, (unsigned long long)total->done,
-           (unsigned long long)total->not_done, (unsigned long long)total->unknown,
-           (unsigned long long)total->settled, (unsigned long long)total->unknown_seen,
-           (unsigned long long)total->accesses, (unsigned long long)total->poisoned);
+    printf(
+        "%llu switches, %llu frames, %llu operations: %llu done, %llu not done, %llu unknown (%llu "
+        "settled), of "
+        "which %llu were done after all; %llu accesses to mappings, %llu in vain; %llu long waits\nfaults:",
+        (unsigned long long)total->switches, (unsigned long long)total->frames,
+        (unsigned long long)total->operations, (unsigned long long)total->done,
+        (unsigned long long)total->not_done, (unsigned long long)total->unknown,
+        (unsigned long long)total->settled, (unsigned long long)total->unknown_seen,
+        (unsigned long long)total->accesses, (unsigned long long)total->poisoned,
+        (unsigned long long)total->woken);
 #define FAULT(name) printf(" %llu " #name, (unsigned long long)total->name);
 #include "faults.def"
     putchar('\n');

@@ -324,6 +324,7 @@ static void count_accesses(struct scenario_result *result)
     for (unsigned i = 0; i < scene.client_count; i++) {
         result->accesses += scene.clients[i].accesses;
         result->poisoned += scene.clients[i].faults;
+        result->woken += scene.clients[i].woken;
     }
 }
 

@@ -7,7 +7,7 @@
 
 struct scenario_result {
     uint64_t hash, switches, simulated_ns, frames;
-    uint64_t operations, done, not_done, unknown, settled, unknown_seen, accesses, poisoned;
+    uint64_t operations, done, not_done, unknown, settled, unknown_seen, accesses, poisoned, woken;
 #define FAULT(name) uint64_t name;
 #include "faults.def"
 };
