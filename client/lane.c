@@ -92,6 +92,7 @@ static void prepare(struct op *op, bool chained)
     op->parts = 0;
     op->issued = false;
     op->part_done = false;
+    op->given = op->part_given = false;
     op->chained = chained;
 }
 

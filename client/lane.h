@@ -40,12 +40,17 @@ struct op {
 
     bool finished; /* set just before `done`, with `outcome` */
     int outcome;
+    /* A finished read for an agent. `given`: snoops of the agent whose ids are before snoop_next (modulo
+     * 65536) were sent before any of it was given. Else nothing is known of that. */
+    bool given;
+    uint16_t snoop_next;
 
     /* The lane's own. */
     uint32_t issued_lines; /* cut into frames so far */
     uint32_t parts;        /* frames that hold a part and are not answered */
     bool issued;           /* the last part is in a frame */
     bool part_done;        /* some of it took effect, or may have */
+    bool part_given;       /* `given` and snoop_next say something of the parts answered so far */
     bool chained;          /* in the frame of the one posted before it, and only done if that was */
     struct op *next;
 };

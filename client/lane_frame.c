@@ -397,12 +397,28 @@ static void copy_result(uint8_t *to, const uint8_t *from, size_t bytes)
         memcpy(to, from, bytes);
 }
 
-/* Hands the values of the operations done to their owners. */
-static void deliver(struct lane *lane, struct frame *frame, unsigned done, const uint8_t *values)
+/* The parts of a read may have been given at different times: the first of them counts. */
+static void note_given(struct op *op, const struct body_header *header)
 {
+    uint16_t next = le16_get(header->snoop_next);
+
+    if (!op->part_given || (int16_t)(next - op->snoop_next) < 0)
+        op->snoop_next = next;
+    op->given = header->granted && (op->given || !op->part_given);
+    op->part_given = true;
+}
+
+/* Hands the values of the operations done to their owners. */
+static void deliver(struct lane *lane, struct frame *frame, const struct body_header *header,
+                    const uint8_t *values)
+{
+    unsigned done = le16_get(header->op_count);
+
     for (unsigned i = 0; i < done; i++) {
         struct part *part = &frame->parts[i];
 
+        if (part->op && part->op->agent)
+            note_given(part->op, header);
         if (part->op)
             copy_result((uint8_t *)part->op->result + (size_t)part->first_line * LINE_BYTES, values,
                         part->result_bytes);
@@ -458,7 +474,7 @@ void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint
         return;
     path_answered(lane, frame, now_ns);
     done = le16_get(header.op_count);
-    deliver(lane, frame, done, values);
+    deliver(lane, frame, &header, values);
     if (done < frame->piece_ops) {
         end_part(lane, &frame->parts[done++], status_to_errno(header.status),
                  header.status == STATUS_UNKNOWN);

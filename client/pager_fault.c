@@ -185,7 +185,8 @@ static int read_valid_page(struct fault *fault, struct demand *demand)
 
     do
         rc = read_page(fault, demand);
-    while (rc == 0 && pager->snooper && !lease_install_begin(pager, fault->page, demand->op.agent));
+    while (rc == 0 && pager->snooper &&
+           !lease_install_begin(pager, fault->page, demand->op.agent, &demand->op));
     return rc;
 }
 

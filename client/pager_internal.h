@@ -343,9 +343,9 @@ int lease_error(const struct pager *pager);
 uint64_t lease_grace_ns(const struct pager *pager);
 /* The server says that the agent is no more. */
 void lease_lost(struct pager *pager, uint32_t agent);
-/* The page was fetched (FETCHING) for this agent: makes it BUSY, to be installed. False: what came is no
- * longer true; the page is still FETCHING. */
-bool lease_install_begin(struct pager *pager, uint32_t page, uint32_t agent);
+/* The page was fetched (FETCHING) for this agent, by `read` (NULL: by one of which nothing more is known):
+ * makes it BUSY, to be installed. False: what came is no longer true; the page is still FETCHING. */
+bool lease_install_begin(struct pager *pager, uint32_t page, uint32_t agent, const struct op *read);
 /* An access waits for the page that is there now: it gets its turn before a snoop does. */
 void snoop_note_grant(struct pager *pager, uint32_t page);
 

@@ -59,23 +59,40 @@ void lease_lost(struct pager *pager, uint32_t agent)
         return; /* it is full, so the thread will wake up */
 }
 
-/* FETCHING to BUSY. False: it was snooped meanwhile. */
-static bool leave_fetching(struct pager *pager, uint32_t page)
+/* The page was denied while it was being fetched: was it given after that snoop was sent? Then the snoop was
+ * for a copy we had before, as the server believed, and says nothing of this one. Who did not look at that
+ * would throw every grant away that waited behind another client's, and ask again behind it, for ever. */
+static bool given_since(const struct pager *pager, uint32_t page, const struct op *read)
 {
-    uint64_t word = load_acquire(&pager->words[page]);
-    bool snooped;
+    uint64_t denied = load_acquire(&pager->snooper->denied[page % GRANTS]);
 
-    do
-        snooped = word & PAGE_SNOOPED;
-    while (!page_claim(pager, page, &word, snooped ? word & ~PAGE_SNOOPED : page_with(word, PAGE_BUSY, 0)));
-    return !snooped;
+    return read && read->given && denied >> 32 == page && (int16_t)(read->snoop_next - (uint16_t)denied) > 0;
 }
 
-bool lease_install_begin(struct pager *pager, uint32_t page, uint32_t agent)
+/* FETCHING to BUSY. False: it was snooped meanwhile. The flag goes first and then the id is looked at: of a
+ * snoop that comes in between we see either its id, or the flag again. */
+static bool leave_fetching(struct pager *pager, uint32_t page, const struct op *read)
+{
+    uint64_t word = load_acquire(&pager->words[page]);
+
+    for (;;) {
+        bool snooped = word & PAGE_SNOOPED;
+
+        if (!page_claim(pager, page, &word, snooped ? word & ~PAGE_SNOOPED : page_with(word, PAGE_BUSY, 0)))
+            continue;
+        if (!snooped)
+            return true;
+        if (!given_since(pager, page, read))
+            return false;
+        word = load_acquire(&pager->words[page]);
+    }
+}
+
+bool lease_install_begin(struct pager *pager, uint32_t page, uint32_t agent, const struct op *read)
 {
     struct snooper *snooper = pager->snooper;
 
-    if (!leave_fetching(pager, page))
+    if (!leave_fetching(pager, page, read))
         return false;
     fence_seq_cst(); /* pairs with the one in fence */
     if (load_relaxed(&snooper->agent) == agent) {

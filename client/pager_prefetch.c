@@ -124,7 +124,7 @@ static uint32_t still_true(struct pager *pager, struct fetch *fetch)
     if (!fetch->agent)
         return UINT32_MAX;
     for (uint32_t i = 0; i < fetch->count; i++) {
-        if (lease_install_begin(pager, fetch->pages[i], fetch->agent))
+        if (lease_install_begin(pager, fetch->pages[i], fetch->agent, NULL))
             fine |= 1u << i;
         else
             give_up(pager, fetch->pages[i]);

@@ -165,6 +165,8 @@ static enum step snoop_fetching(struct pager *pager, struct snoop *snoop, struct
         snoop->due_ns = snoop->heard_ns + PATIENCE_NS;
         return STEP_LATER;
     }
+    /* The id before the flag: who finds the flag, and takes it off, finds this id or a newer one. */
+    store_release(&pager->snooper->denied[snoop->page % GRANTS], (uint64_t)snoop->page << 32 | snoop->id);
     if (!page_claim(pager, snoop->page, &word, word | PAGE_SNOOPED))
         return STEP_AGAIN;
     return send_state(pager, answer, BI_STATE_INVALID);

@@ -54,6 +54,7 @@ struct snooper {
     uint64_t lease_ns;
     uint64_t valid_until_ns; /* by our own clock, ahead of the server's */
     uint64_t grants[GRANTS]; /* page << 32 | when, in microseconds modulo 2^32; relaxed */
+    uint64_t denied[GRANTS]; /* page << 32 | id of the newest snoop answered while it was being fetched */
     int wake_fd;
     uint32_t stopping;
     uint32_t pass_lock; /* held by the thread while it is at pages */

@@ -96,6 +96,8 @@ static int serve_lines_of_agent(struct op *op)
 {
     int rc = fake_agent_enter(op);
 
+    op->given = fake->says_given;
+    op->snoop_next = (uint16_t)(fake->snoop_count - fake->snoops_since_given);
     if (!rc)
         rc = serve_lines(op);
     fake_agent_leave();

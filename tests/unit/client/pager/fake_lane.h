@@ -63,6 +63,8 @@ struct fake {
     struct fake_page pages[FAKE_PAGES];
     uint32_t snoop_count; /* of the next one, its id */
     uint32_t first_open;
+    bool says_given;             /* reads tell which snoops were sent before them, */
+    uint16_t snoops_since_given; /* as if so many had been sent since they were given */
     struct fake_snoop snoops[FAKE_SNOOPS];
 };
 extern struct fake *fake;

@@ -244,6 +244,41 @@ Test(snoop, what_is_being_fetched_is_fetched_again)
     stop();
 }
 
+/* A read that waits at the server while its page is snooped; how many reads it takes in the end. */
+static uint64_t reads_of_a_snooped_page(uint16_t snoops_since_given)
+{
+    pthread_t reader;
+    uint64_t reads;
+    void *seen;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    fake->says_given = true;
+    fake->snoops_since_given = snoops_since_given;
+    fake_reserve(0);
+    pthread_create(&reader, NULL, read_page_0, NULL);
+    while (state_of_page_0() != PAGE_FETCHING)
+        pause_a_moment();
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID);
+    cr_assert_eq(snoop(0, BI_SNP_INV), BI_STATE_INVALID, "the newest of them counts");
+    fake_unreserve(0);
+    pthread_join(reader, &seen);
+    cr_assert_eq((uintptr_t)seen, fake_byte(0));
+    reads = fake->shared_reads;
+    stop();
+    return reads;
+}
+
+Test(snoop, a_page_given_after_the_snoop_was_sent_is_used)
+{
+    cr_assert_eq(reads_of_a_snooped_page(0), 1,
+                 "else two clients could throw away each other's grants for ever");
+}
+
+Test(snoop, a_page_given_before_the_snoop_was_sent_is_not_used)
+{
+    cr_assert_eq(reads_of_a_snooped_page(1), 2);
+}
+
 Test(snoop, a_bulk_read_leaves_out_what_was_snooped)
 {
     start(4 * MIB, 4 * MIB, (struct cxe_map_options){0});
