@@ -321,6 +321,9 @@ static struct worker_options worker_options(const struct fabricd *daemon, unsign
 static void close_workers(struct fabricd *daemon)
 {
     for (unsigned i = 0; i < daemon->config->workers; i++)
+        if (daemon->workers[i])
+            worker_drop_mail(daemon->workers[i]);
+    for (unsigned i = 0; i < daemon->config->workers; i++)
         worker_close(daemon->workers[i]);
 }
 

@@ -103,8 +103,7 @@ close_worker:
     return error;
 }
 
-/* What came after the loop ended. */
-static void drop_mail(struct worker *worker)
+void worker_drop_mail(struct worker *worker)
 {
     struct mail *chain = mailbox_take(worker->options.mailboxes, worker->options.index), *mail;
 
@@ -124,7 +123,7 @@ void worker_close(struct worker *worker)
     poller_close(worker->poller); /* first: it holds on to the sockets */
     for (unsigned i = 0; i < worker->options.listen_count; i++)
         endpoint_close(worker->endpoints[i]);
-    drop_mail(worker);
+    worker_drop_mail(worker);
     worker_drop_bindings(worker);
     park_fini(&worker->park);
     session_table_close(worker->sessions);

@@ -76,6 +76,10 @@ bool worker_quiet(const struct worker *worker);
 /* Tells the clients (CLOSE), ends the thread and waits for it. Any other thread. */
 void worker_stop(struct worker *worker);
 
+/* What came by mail after the thread had ended is dropped. For all workers before any of them is closed,
+ * since it may be in another one's memory. */
+void worker_drop_mail(struct worker *worker);
+
 /* After worker_stop, or if it was never started. */
 void worker_close(struct worker *worker);
 

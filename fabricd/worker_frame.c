@@ -313,7 +313,7 @@ static bool end_replaced(struct worker *worker, const struct handshake_claim *cl
     if (id == 0 || claim->offer.incarnation != worker->options.incarnation)
         return true;
     if (id % worker->options.count != worker->options.index)
-        return worker_end_elsewhere(worker, id, tenant, claim->client_public);
+        return worker_end_elsewhere(worker, id, tenant, claim->client_public, now_ns);
     worker_end_named(worker, id, tenant, claim->client_public, now_ns);
     return true;
 }

@@ -23,9 +23,10 @@ struct worker_order {
     uint32_t session;
     uint16_t tenant;
     uint8_t state; /* enum order_state, atomic; GIVEN: the other worker's */
+    uint64_t given_ns;
     uint8_t client_public[NOISE_KEY_BYTES];
 };
-#define WORKER_ORDERS 64
+#define WORKER_ORDERS 256
 
 /* In struct timer.kind. */
 enum worker_timer { WORKER_TIMER_PARKED, WORKER_TIMER_BINDING };
@@ -103,9 +104,10 @@ void worker_run_parked(struct worker *worker, struct parked *parked, uint64_t no
 /* Ends the session of that name, if it is this client's. */
 void worker_end_named(struct worker *worker, uint32_t id, uint16_t tenant,
                       const uint8_t client_public[NOISE_KEY_BYTES], uint64_t now_ns);
-/* The same for a session of another worker. False: not known to have ended yet; ask again. */
+/* The same for a session of another worker. False: not known to have ended yet; ask again. True is said once.
+ */
 bool worker_end_elsewhere(struct worker *worker, uint32_t session, uint16_t tenant,
-                          const uint8_t client_public[NOISE_KEY_BYTES]);
+                          const uint8_t client_public[NOISE_KEY_BYTES], uint64_t now_ns);
 void worker_obey(struct worker *worker, struct worker_order *order, uint64_t now_ns);
 
 /* worker_agents.c */

@@ -10,38 +10,55 @@
 
 #include "atomic.h"
 
-/* The order about that session, or one that is free; NULL: all are under way. */
-static struct worker_order *order_for(struct worker *worker, uint32_t session)
-{
-    struct worker_order *free = NULL;
+/* What was carried out is kept so long for the client to ask again: were it given away at once, many clients
+ * that come back together would take it from each other for ever. */
+#define ORDER_KEEP_NS NS_PER_S
 
+/* The client's order about that session, or NULL. */
+static struct worker_order *find_order(struct worker *worker, uint32_t session, uint16_t tenant,
+                                       const uint8_t client_public[NOISE_KEY_BYTES])
+{
+    for (unsigned i = 0; i < WORKER_ORDERS; i++) {
+        struct worker_order *order = &worker->orders[i];
+
+        if (load_acquire(&order->state) != ORDER_FREE && order->session == session &&
+            order->tenant == tenant && memcmp(order->client_public, client_public, NOISE_KEY_BYTES) == 0)
+            return order;
+    }
+    return NULL;
+}
+
+/* NULL: all are under way, or were just carried out. */
+static struct worker_order *free_order(struct worker *worker, uint64_t now_ns)
+{
     for (unsigned i = 0; i < WORKER_ORDERS; i++) {
         struct worker_order *order = &worker->orders[i];
         uint8_t state = load_acquire(&order->state);
 
-        if (state != ORDER_FREE && order->session == session)
+        if (state == ORDER_FREE || (state == ORDER_DONE && now_ns >= order->given_ns + ORDER_KEEP_NS))
             return order;
-        if (state == ORDER_FREE || (state == ORDER_DONE && !free))
-            free = order;
     }
-    return free;
+    return NULL;
 }
 
 bool worker_end_elsewhere(struct worker *worker, uint32_t session, uint16_t tenant,
-                          const uint8_t client_public[NOISE_KEY_BYTES])
+                          const uint8_t client_public[NOISE_KEY_BYTES], uint64_t now_ns)
 {
-    struct worker_order *order = order_for(worker, session);
+    struct worker_order *order = find_order(worker, session, tenant, client_public);
 
+    if (order) {
+        if (load_acquire(&order->state) != ORDER_DONE)
+            return false;
+        store_relaxed(&order->state, ORDER_FREE);
+        return true;
+    }
+    order = free_order(worker, now_ns);
     if (!order)
         return false;
-    if (order->session == session && load_acquire(&order->state) != ORDER_FREE &&
-        memcmp(order->client_public, client_public, NOISE_KEY_BYTES) == 0)
-        return load_acquire(&order->state) == ORDER_DONE;
-    if (load_acquire(&order->state) == ORDER_GIVEN)
-        return false; /* somebody else's, about the same name */
     order->mail.kind = MAIL_ORDER;
     order->session = session;
     order->tenant = tenant;
+    order->given_ns = now_ns;
     memcpy(order->client_public, client_public, NOISE_KEY_BYTES);
     store_release(&order->state, ORDER_GIVEN);
     mailbox_post(worker->options.mailboxes, session % worker->options.count, &order->mail);
