@@ -17,6 +17,9 @@ enum {
     KEY_ROUNDS,
     KEY_DEPTH,
     KEY_CLIENTS,
+    KEY_THREADS,
+    KEY_RATE,
+    KEY_ITEMS,
     KEY_PIN,
     KEY_PIN_SERVER,
     KEY_ONLY,
@@ -26,6 +29,9 @@ enum {
 
 #define DEPTH_MAX   65536
 #define CLIENTS_MAX 512
+#define THREADS_MAX 64
+#define RATE_MAX    1000000000
+#define ITEMS_MAX   1000000
 
 struct bench_arguments {
     struct bench_options options;
@@ -38,6 +44,10 @@ static const struct argp_option options[] = {
     {"rounds", KEY_ROUNDS, "N", 0, "Rounds of floor and subject in turn (default: 9)", 0},
     {"depth", KEY_DEPTH, "N", 0, "Lines in flight when pipelined (default: 4096)", 0},
     {"clients", KEY_CLIENTS, "N", 0, "Clients that compete for a lock (default: 64)", 0},
+    {"threads", KEY_THREADS, "N", 0, "Threads that meet page faults, at most (default: 4)", 0},
+    {"rate", KEY_RATE, "N", 0, "Of an open loop: reads a second (default: shares of what a closed loop does)",
+     0},
+    {"items", KEY_ITEMS, "N", 0, "Regions, sessions and pages to scale to (default: 100000)", 0},
     {"pin", KEY_PIN, "CPU", 0, "Pin ourselves there (default: the last CPU)", 0},
     {"pin-server", KEY_PIN_SERVER, "CPU", 0,
      "Pin the private server and the floors' there (default: the first CPU)", 0},
@@ -81,6 +91,15 @@ static error_t take_option(int key, const char *value, void *into)
         return 0;
     case KEY_CLIENTS:
         arguments->options.clients = (unsigned)cli_count("--clients", value, 1, CLIENTS_MAX);
+        return 0;
+    case KEY_THREADS:
+        arguments->options.threads = (unsigned)cli_count("--threads", value, 1, THREADS_MAX);
+        return 0;
+    case KEY_RATE:
+        arguments->options.rate = cli_count("--rate", value, 1, RATE_MAX);
+        return 0;
+    case KEY_ITEMS:
+        arguments->options.items = cli_count("--items", value, 1, ITEMS_MAX);
         return 0;
     case KEY_PIN:
         arguments->options.client_cpu = take_cpu("--pin", value);
@@ -177,10 +196,25 @@ static const struct bench benches[] = {
     {"line", "line operations beside a raw ping-pong",
      "How long do reads, writes and CAS take, beside a raw ping-pong of the same bytes?", bench_line, 0,
      false},
+    {"depth", "line operations with 1 to 256 in flight",
+     "What do reads, writes and CAS of a line take, with 1 to 256 of them in flight?", bench_depth, 0, false},
+    {"frame", "reads of lines by frame length",
+     "How many lines a second can be read with frames of which length?", bench_frame, 0, false},
+    {"open", "reads that arrive at a rate of their own",
+     "How long do reads take that arrive at a rate of their own, however slow the answers are?", bench_open,
+     0, false},
     {"page", "page faults beside a local fault and a ping-pong",
      "How long do page faults, scans and write-back of a mapping take, beside a local fault and a raw "
      "ping-pong?",
      bench_page, 0, false},
+    {"fault", "touching pages by pattern and number of threads",
+     "How long does it take to touch pages of a mapping, by pattern and number of threads?", bench_fault, 0,
+     false},
+    {"load", "reads of lines while pages are streamed",
+     "How much longer do reads of a line take while another thread of the client streams pages?", bench_load,
+     0, false},
+    {"writeback", "writing changed pages back: bytes and speed",
+     "How many bytes does it take to write pages back, and how fast is it?", bench_writeback, 0, false},
     {"lock", "a lock among many clients beside spinning on a CAS",
      "How often does a lock that many clients want change hands, beside spinning on a CAS?", bench_lock, 0,
      false},
@@ -215,6 +249,8 @@ static int bench_command(int argc, char **argv)
                                                     .rounds = 9,
                                                     .depth = 4096,
                                                     .clients = 64,
+                                                    .threads = 4,
+                                                    .items = 100000,
                                                     .client_cpu = -1,
                                                     .server_cpu = -1}};
     const struct cxe_connect_options *connect = cli_connect_options();

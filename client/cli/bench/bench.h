@@ -21,6 +21,9 @@ struct bench_options {
     unsigned rounds;
     unsigned depth;     /* lines in flight when pipelined */
     unsigned clients;   /* that compete for a lock */
+    unsigned threads;   /* that fault, at most */
+    uint64_t rate;      /* of an open loop, operations a second; 0: shares of the capacity */
+    uint64_t items;     /* to scale to, at most */
     const char *figure; /* measure only those whose names contain it; NULL: all */
     int client_cpu;     /* -1: not pinned */
     int server_cpu;
@@ -130,8 +133,24 @@ struct bench_link {
 
 int bench_line(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
+int bench_depth(const struct bench_options *options, struct bench_report *report,
+                const struct bench_link *link, struct cxe_connection *connection);
+int bench_frame(const struct bench_options *options, struct bench_report *report,
+                const struct bench_link *link, struct cxe_connection *connection);
+int bench_open(const struct bench_options *options, struct bench_report *report,
+               const struct bench_link *link, struct cxe_connection *connection);
 int bench_page(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
+int bench_fault(const struct bench_options *options, struct bench_report *report,
+                const struct bench_link *link, struct cxe_connection *connection);
+int bench_load(const struct bench_options *options, struct bench_report *report,
+               const struct bench_link *link, struct cxe_connection *connection);
+int bench_writeback(const struct bench_options *options, struct bench_report *report,
+                    const struct bench_link *link, struct cxe_connection *connection);
+int bench_idle(const struct bench_options *options, struct bench_report *report,
+               const struct bench_link *link, struct cxe_connection *connection);
+int bench_scale(const struct bench_options *options, struct bench_report *report,
+                const struct bench_link *link, struct cxe_connection *connection);
 int bench_lock(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
 int bench_share(const struct bench_options *options, struct bench_report *report,
@@ -171,7 +190,9 @@ struct bench_client {
 };
 int bench_client_open(const struct cxe_connection *connection, const char *region_name,
                       struct bench_client *client_out);
-void bench_client_close(struct bench_client *client); /* one that is all zeros is closed */
+int bench_client_connect(const struct cxe_connect_options *connect, const char *region_name,
+                         struct bench_client *client_out); /* the same with other options */
+void bench_client_close(struct bench_client *client);      /* one that is all zeros is closed */
 
 /* The first 8 bytes of the line at `offset` in such a region. */
 static inline uint64_t bench_word_at(uint64_t offset)

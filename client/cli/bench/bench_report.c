@@ -108,7 +108,7 @@ struct bench_report *report_open(const char *bench, bool quiet)
                              report->figures);
     if (!quiet) {
         print_machine(json_object_get(report->json, "machine"));
-        printf("%-36s %10s %-8s %8s %6s  %-14s  %-16s %s\n", "figure", "value", "unit", "floor", "ratio",
+        printf("%-46s %10s %-8s %8s %6s  %-14s  %-16s %s\n", "figure", "value", "unit", "floor", "ratio",
                "quartiles", "goal", "p90 / p99 / p999");
         fflush(stdout);
     }
@@ -159,7 +159,7 @@ static void print_goal(const struct figure *figure)
 
 static void print_figure(const struct figure *figure)
 {
-    printf("%-36s %10.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
+    printf("%-46s %10.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
     if (figure->floor)
         printf("%8.2f %6.2f  %5.2f .. %5.2f  ", figure->floor_value, figure->ratio, figure->ratio_q1,
                figure->ratio_q3);
