@@ -81,9 +81,14 @@ void lane_close(struct lane *lane, bool tell)
     munmap(lane, sizeof(*lane));
 }
 
+/* A frame that is free may still tell the number it had, in another slot. */
 static bool piece_valid(const struct lane *lane, const struct frame *frame)
 {
-    if (frame->rest || !window_in_flight(&lane->window, frame->seq) || !lane_was_sent(lane, frame))
+    if (lane->frames[frame->seq % SESSION_SLOTS] != frame)
+        return true;
+    if (frame->rest || lane->frames[frame->seq % SESSION_SLOTS] != frame) /* of an earlier session's number */
+        return true;
+    if (!window_in_flight(&lane->window, frame->seq) || !lane_was_sent(lane, frame))
         return true;
     return frame->piece_ops > 0 && frame->piece_ops <= frame->op_count &&
            frame->piece_bytes <= frame->body_bytes;
