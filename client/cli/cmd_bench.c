@@ -31,6 +31,7 @@ enum {
 #define CLIENTS_MAX 512
 #define THREADS_MAX 64
 #define RATE_MAX    1000000000
+#define ITEMS_MIN   1000
 #define ITEMS_MAX   1000000
 
 struct bench_arguments {
@@ -99,7 +100,7 @@ static error_t take_option(int key, const char *value, void *into)
         arguments->options.rate = cli_count("--rate", value, 1, RATE_MAX);
         return 0;
     case KEY_ITEMS:
-        arguments->options.items = cli_count("--items", value, 1, ITEMS_MAX);
+        arguments->options.items = cli_count("--items", value, ITEMS_MIN, ITEMS_MAX);
         return 0;
     case KEY_PIN:
         arguments->options.client_cpu = take_cpu("--pin", value);
@@ -194,33 +195,40 @@ static int run_bench(const struct bench *bench, const struct bench_arguments *ar
 
 static const struct bench benches[] = {
     {"line", "line operations beside a raw ping-pong",
-     "How long do reads, writes and CAS take, beside a raw ping-pong of the same bytes?", bench_line, 0,
+     "How long do reads, writes and CAS take, beside a raw ping-pong of the same bytes?", bench_line, 0, 0,
      false},
     {"depth", "line operations with 1 to 256 in flight",
-     "What do reads, writes and CAS of a line take, with 1 to 256 of them in flight?", bench_depth, 0, false},
+     "What do reads, writes and CAS of a line take, with 1 to 256 of them in flight?", bench_depth, 0, 0,
+     false},
     {"frame", "reads of lines by frame length",
-     "How many lines a second can be read with frames of which length?", bench_frame, 0, false},
+     "How many lines a second can be read with frames of which length?", bench_frame, 0, 0, false},
     {"open", "reads that arrive at a rate of their own",
      "How long do reads take that arrive at a rate of their own, however slow the answers are?", bench_open,
-     0, false},
+     0, 0, false},
     {"page", "page faults beside a local fault and a ping-pong",
      "How long do page faults, scans and write-back of a mapping take, beside a local fault and a raw "
      "ping-pong?",
-     bench_page, 0, false},
+     bench_page, 0, 0, false},
     {"fault", "touching pages by pattern and number of threads",
      "How long does it take to touch pages of a mapping, by pattern and number of threads?", bench_fault, 0,
-     false},
+     0, false},
     {"load", "reads of lines while pages are streamed",
      "How much longer do reads of a line take while another thread of the client streams pages?", bench_load,
-     0, false},
+     0, 0, false},
     {"writeback", "writing changed pages back: bytes and speed",
-     "How many bytes does it take to write pages back, and how fast is it?", bench_writeback, 0, false},
+     "How many bytes does it take to write pages back, and how fast is it?", bench_writeback, 0, 0, false},
+    {"idle", "CPU and memory of a server that nobody asks anything",
+     "What does a fabricd take of the machine while nobody asks it for anything?", bench_idle, 256ull << 20,
+     0, true},
+    {"scale", "cost of a region, a session, a page by how many there are",
+     "What do a region, a session and a cached page cost, with a thousand and with a million there?",
+     bench_scale, 96ull << 20, 2 * CXE_PAGE_BYTES, true},
     {"lock", "a lock among many clients beside spinning on a CAS",
-     "How often does a lock that many clients want change hands, beside spinning on a CAS?", bench_lock, 0,
+     "How often does a lock that many clients want change hands, beside spinning on a CAS?", bench_lock, 0, 0,
      false},
     {"share", "pages that another client holds beside those that nobody holds",
      "What do pages and lines cost that another client's mapping holds, beside those that nobody holds?",
-     bench_share, 0, false},
+     bench_share, 0, 0, false},
 };
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 

@@ -181,6 +181,9 @@ void bench_shuffle(uint32_t *order, uint32_t count);
  * (bench_word_at); deleted by the server some time after the benchmark, however that ends. */
 int bench_region_make(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
                       struct cxe_region **region_out);
+/* The same, all zeros. */
+int bench_region_make_empty(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
+                            struct cxe_region **region_out);
 void bench_region_drop(struct cxe_connection *connection, struct cxe_region *region);
 
 /* Another client: sessions of its own, with the same server and keys, and the region opened there. */

@@ -62,7 +62,10 @@ static int measure_private(const struct bench *bench, const struct bench_options
         .timeout_ns = timeout_ns,
     };
     const struct private_server_options settings = {
-        .transport = connect.transport, .pool_bytes = bench->pool_bytes, .cpu = options->server_cpu};
+        .transport = connect.transport,
+        .pool_bytes = bench->pool_bytes + bench->item_bytes * options->items,
+        .cpu = options->server_cpu,
+    };
     struct private_server server;
     int error = private_server_start(&settings, &server);
 

@@ -15,6 +15,7 @@ struct bench {
     int (*run)(const struct bench_options *options, struct bench_report *report,
                const struct bench_link *link, struct cxe_connection *connection);
     uint64_t pool_bytes; /* of a server of our own; 0: PRIVATE_POOL_BYTES */
+    uint64_t item_bytes; /* and for each of options->items on top */
     bool alone;          /* it connects by itself (link->connect): before that nobody is connected */
 };
 

@@ -27,16 +27,24 @@ static int fill(struct cxe_region *region, uint64_t bytes)
     return error;
 }
 
-int bench_region_make(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
-                      struct cxe_region **region_out)
+int bench_region_make_empty(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
+                            struct cxe_region **region_out)
 {
     char name[CXE_NAME_BYTES];
     int error;
 
     snprintf(name, sizeof(name), "bench-%d-%jx", getpid(), (uintmax_t)clock_now_ns());
     error = cxe_region_create(connection, name, bytes, CXE_REGION_EPHEMERAL | flags, region_out);
+    return error ? bench_fail_call(error, "creating a region to measure") : 0;
+}
+
+int bench_region_make(struct cxe_connection *connection, uint64_t bytes, uint32_t flags,
+                      struct cxe_region **region_out)
+{
+    int error = bench_region_make_empty(connection, bytes, flags, region_out);
+
     if (error)
-        return bench_fail_call(error, "creating a region to measure");
+        return error;
     error = fill(*region_out, bytes);
     if (!error)
         return 0;
