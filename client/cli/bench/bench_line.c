@@ -9,12 +9,12 @@
 #include "bench_report.h"
 #include "clock.h"
 #include "floor.h"
+#include "inflight.h"
 #include "limits.h"
 #include "wire.h"
 
 #define REGION_BYTES     (64ull << 20)
 #define READ_LINES_MAX   1000 /* what the longest frame holds */
-#define COMPLETION_BATCH 256
 #define LEAST_OPERATIONS 50
 #define LEAST_PIPELINED  5000
 
@@ -29,14 +29,6 @@ struct line_bench {
     uint64_t cas_value;  /* what the word is now */
     struct floor_echo *echo;
     uint8_t buffer[READ_LINES_MAX * CXE_LINE_BYTES];
-
-    /* Pipelined: buffers by number, those that are free on a stack. */
-    struct cxe_queue *queue;
-    unsigned depth;
-    uint8_t *lines;
-    uint64_t *offsets;
-    uint32_t *unused;
-    unsigned unused_count;
 };
 
 static int wrong_data(uint64_t offset)
@@ -137,87 +129,6 @@ static int cas_run(void *context, uint64_t duration_ns, struct bench_sample *sam
     return repeat(context, cas_once, duration_ns, sample);
 }
 
-/* ---- many outstanding: single lines at random places ---- */
-
-static int start_reads(struct line_bench *bench)
-{
-    while (bench->unused_count > 0) {
-        const uint32_t number = bench->unused[bench->unused_count - 1];
-        const uint64_t offset = random_offset(bench, 1);
-        int error = cxe_queue_read(bench->queue, bench->region, offset,
-                                   bench->lines + (size_t)number * CXE_LINE_BYTES, CXE_LINE_BYTES,
-                                   (void *)(uintptr_t)number);
-
-        if (error)
-            return error == -EAGAIN ? 0 : bench_fail_call(error, "pipelined read");
-        bench->offsets[number] = offset;
-        bench->unused_count--;
-    }
-    return 0;
-}
-
-static int take_reads(struct line_bench *bench, uint64_t *done)
-{
-    struct cxe_completion completions[COMPLETION_BATCH];
-    const int count = cxe_queue_poll(bench->queue, completions, COMPLETION_BATCH);
-
-    if (count < 0)
-        return bench_fail_call(count, "pipelined read");
-    for (int i = 0; i < count; i++) {
-        const uint32_t number = (uint32_t)(uintptr_t)completions[i].context;
-
-        if (completions[i].result)
-            return bench_fail(completions[i].result, "pipelined read: %s", strerror(-completions[i].result));
-        if (!line_is_right(bench->lines + (size_t)number * CXE_LINE_BYTES, bench->offsets[number]))
-            return wrong_data(bench->offsets[number]);
-        bench->unused[bench->unused_count++] = number;
-    }
-    *done += (uint64_t)count;
-    return 0;
-}
-
-static int pipelined_run(void *context, uint64_t duration_ns, struct bench_sample *sample)
-{
-    struct line_bench *bench = context;
-    const uint64_t begin_ns = clock_now_ns();
-    int error = 0;
-
-    while (!error && clock_now_ns() - begin_ns < duration_ns) {
-        error = start_reads(bench);
-        if (!error)
-            error = take_reads(bench, &sample->work);
-    }
-    while (!error && bench->unused_count < bench->depth)
-        error = take_reads(bench, &sample->work);
-    sample->elapsed_ns = clock_now_ns() - begin_ns;
-    return error;
-}
-
-static int open_queue(struct line_bench *bench, struct cxe_connection *connection, unsigned depth)
-{
-    int error;
-
-    bench->lines = malloc((size_t)depth * CXE_LINE_BYTES);
-    bench->offsets = malloc(depth * sizeof(*bench->offsets));
-    bench->unused = malloc(depth * sizeof(*bench->unused));
-    if (!bench->lines || !bench->offsets || !bench->unused)
-        return bench_fail(-ENOMEM, "no memory for %u lines in flight", depth);
-    for (bench->depth = 0; bench->depth < depth; bench->depth++)
-        bench->unused[bench->unused_count++] = bench->depth;
-    error = cxe_queue_open(connection, depth, &bench->queue);
-    return error ? bench_fail_call(error, "queue") : 0;
-}
-
-static void close_queue(struct line_bench *bench)
-{
-    if (bench->queue)
-        cxe_queue_close(bench->queue);
-    free(bench->lines);
-    free(bench->offsets);
-    free(bench->unused);
-    bench->queue = NULL;
-}
-
 /* ---- the figures ---- */
 
 /* Compares one operation with the ping-pong of its bytes. */
@@ -272,26 +183,38 @@ static int compare_lengths(const struct bench_options *options, struct bench_rep
     return error;
 }
 
-static int measure_pipelined(const struct bench_options *options, struct bench_report *report,
-                             const struct bench_link *link, struct line_bench *bench,
-                             struct cxe_connection *connection)
+/* Reads of single lines at random places. */
+static int compare_pipelined(const struct bench_options *options, struct bench_report *report,
+                             const struct bench_link *link, struct inflight *inflight)
 {
     char name[96];
-    struct bench_comparison comparison = {
+    const struct bench_comparison comparison = {
         .name = name,
         .kind = BENCH_RATE,
         .unit = "lines/s",
         .scale = 1,
-        .subject = {pipelined_run, bench},
+        .subject = {inflight_rate_run, inflight},
         .value_goal = link->local && !link->provider && !link->encrypted ? GOAL_PIPELINED : 0,
         .least_work = LEAST_PIPELINED,
     };
-    int error = open_queue(bench, connection, options->depth);
 
     snprintf(name, sizeof(name), "%s.pipelined_64B", link->name);
+    return bench_compare(options, report, &comparison);
+}
+
+static int measure_pipelined(const struct bench_options *options, struct bench_report *report,
+                             const struct bench_link *link, struct line_bench *bench,
+                             struct cxe_connection *connection)
+{
+    struct inflight *inflight;
+    int error = inflight_open(connection, bench->region, &inflight);
+
+    if (error)
+        return error;
+    error = inflight_set(inflight, INFLIGHT_READ, options->depth);
     if (!error)
-        error = bench_compare(options, report, &comparison);
-    close_queue(bench);
+        error = compare_pipelined(options, report, link, inflight);
+    inflight_close(inflight);
     return error;
 }
 

@@ -157,9 +157,17 @@ static void print_goal(const struct figure *figure)
     printf("%-16s", text);
 }
 
+/* Behind the point. */
+static int digits_of(double value)
+{
+    if (value < 0.1)
+        return 4;
+    return value < 1000 ? 2 : 0;
+}
+
 static void print_figure(const struct figure *figure)
 {
-    printf("%-46s %10.*f %-8s ", figure->name, figure->value < 1000 ? 2 : 0, figure->value, figure->unit);
+    printf("%-46s %10.*f %-8s ", figure->name, digits_of(figure->value), figure->value, figure->unit);
     if (figure->floor)
         printf("%8.2f %6.2f  %5.2f .. %5.2f  ", figure->floor_value, figure->ratio, figure->ratio_q1,
                figure->ratio_q3);

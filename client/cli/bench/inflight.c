@@ -12,8 +12,9 @@
 #include "clock.h"
 
 #define COMPLETION_BATCH 256
-#define STARTS_A_CLOCK   16 /* the clock is read for so many operations at once: it costs as much as a start \
-                             */
+#define STARTS_A_CLOCK                                                                  \
+    16 /* the clock is read for so many operations at once: it costs as much as a start \
+        */
 #define WORD_BYTES sizeof(uint64_t)
 
 const char *const inflight_mix_names[INFLIGHT_MIXES] = {"read", "write", "cas", "mixed"};
@@ -106,7 +107,7 @@ static int check(struct inflight *inflight, const struct place *place)
 
     if (place->kind == INFLIGHT_READ) /* where there are only reads, the table would cost a cache miss each */
         right = place->line[0] == bench_word_at(place->offset) &&
-                place->line[1] == (inflight->any_changes ? *changes : 0);
+                (!inflight->any_changes || place->line[1] == *changes);
     else if (place->kind == INFLIGHT_CAS)
         right = place->old == *changes;
     if (place->kind != INFLIGHT_READ)
