@@ -248,6 +248,7 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
         break;
     case BODY_PENDING:
         window_parked(&lane->window, le64_get(((const struct body_header *)body)->seq), now_ns);
+        path_parked(lane);
         break;
     case BODY_PING:
     case BODY_PONG:

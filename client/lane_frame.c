@@ -458,15 +458,17 @@ void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint
     struct frame *frame;
     uint64_t seq;
     unsigned done;
+    bool fits;
 
     memcpy(&header, body, sizeof(header));
     seq = le64_get(header.seq);
     if (!window_in_flight(&lane->window, seq))
         return; /* answered before: a repeat crossed the first answer */
     frame = lane_frame(lane, seq);
-    if (le64_get(header.echo) < frame->piece_counter)
-        return; /* what was read then is read again; what was changed the server will not change twice */
-    if (!answer_fits(frame, &header, body_bytes - BODY_HEADER_BYTES)) {
+    fits = answer_fits(frame, &header, body_bytes - BODY_HEADER_BYTES);
+    if (!path_takes_answer(frame, le64_get(header.echo), fits))
+        return;
+    if (!fits) {
         lane->broken = -EPROTO;
         return;
     }

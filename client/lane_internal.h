@@ -51,6 +51,7 @@ struct frame {
     uint32_t piece_bytes; /* of body */
     uint32_t piece_result_bytes;
     uint64_t piece_counter; /* answers to records before this one are to a longer piece; 0: there was none */
+    bool piece_mutates;
 
     struct part parts[FRAME_OPS_MAX + 1]; /* and room to cut an operation in two */
     uint8_t body[FRAME_BYTES_MAX - RECORD_OVERHEAD + OP_HEADER_BYTES] __attribute__((aligned(64)));
@@ -186,7 +187,12 @@ static inline bool lane_wonders(const struct lane *lane)
 bool path_choose_piece(struct lane *lane, struct frame *frame);
 /* Repeats a frame. If it seems that frames of its length do not get through, they are shorter from now on. */
 void path_repeat(struct lane *lane, struct frame *frame, uint64_t now_ns);
-/* It was answered. */
+/* May an answer to record `echo` (0: to one that waited at the server, nobody knows which) be to the piece
+ * that travels now? `fits`: it has the shape for that. */
+bool path_takes_answer(const struct frame *frame, uint64_t echo, bool fits);
+/* The server keeps a request waiting: that it is not answered tells nothing of the path. */
+void path_parked(struct lane *lane);
+/* The frame was answered. */
 void path_answered(struct lane *lane, const struct frame *frame, uint64_t now_ns);
 /* A new session may have frames up to `granted`: decides on their length. */
 void path_adopt(struct lane *lane, uint32_t granted, uint64_t now_ns);

@@ -29,7 +29,7 @@
 #define LINK_SUSPECT_NS (400 * NS_PER_MS) /* silent for so long: shake hands, to find out what is wrong */
 #define LINK_REJOIN_NS  (100 * NS_PER_MS) /* from one attempt to find a way to the server to the next */
 #define LINK_IDLE_NS    (60 * NS_PER_S)   /* unused for so long: the server may have dropped the session */
-#define LINK_TRIAL_NS   (100 * NS_PER_MS) /* and two round trips */
+#define LINK_TRIAL_NS   (300 * NS_PER_MS) /* and two round trips: fifteen repeats get through a bad network */
 #define LINK_REPEAT_NS  (20 * NS_PER_MS)  /* repeats in a trial */
 #define LINK_RETRY_NS   (50 * NS_PER_MS)  /* doubled with every try, */
 #define LINK_RETRY_MAX  5                 /* but not more often than this */

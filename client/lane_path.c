@@ -22,7 +22,7 @@
 #include "least.h"
 
 #define PATH_TRIES     2                /* transmissions of a long frame before its length is suspected, */
-#define PATH_DOUBTS    3                /* and then repeats that get lost while short frames get through */
+#define PATH_DOUBTS    5                /* and then repeats that get lost while short frames get through */
 #define PATH_NARROW_NS (600 * NS_PER_S) /* then longer frames are tried again (RFC 8899, 5.1.1) */
 
 static size_t body_limit(const struct lane *lane)
@@ -108,6 +108,7 @@ static void measure_piece(const struct lane *lane, struct frame *frame)
     frame->piece_ops = 0;
     frame->piece_bytes = BODY_HEADER_BYTES;
     frame->piece_result_bytes = 0;
+    frame->piece_mutates = false;
     while (frame->piece_ops < frame->op_count) {
         struct op_view op;
         int error = codec_read_op(&at, end, &op);
@@ -118,6 +119,7 @@ static void measure_piece(const struct lane *lane, struct frame *frame)
         frame->piece_ops++;
         frame->piece_bytes = (uint32_t)(at - frame->body);
         frame->piece_result_bytes += op.result_bytes;
+        frame->piece_mutates |= (op_infos[op.opcode].flags & OP_MUTATES) != 0;
     }
 }
 
@@ -133,6 +135,7 @@ bool path_choose_piece(struct lane *lane, struct frame *frame)
         frame->piece_ops = frame->op_count;
         frame->piece_bytes = frame->body_bytes;
         frame->piece_result_bytes = frame->result_bytes;
+        frame->piece_mutates = frame->mutates;
         return false;
     }
     measure_piece(lane, frame);
@@ -142,6 +145,16 @@ bool path_choose_piece(struct lane *lane, struct frame *frame)
     }
     CHECK(frame->piece_ops > 0);
     return !first;
+}
+
+/* An answer to a longer piece is of no use: what was read is read again, and what was changed the server will
+ * not change twice. If nobody can tell which piece it is to, then values tell by their length. What changes
+ * something may have none; but the server remembers it, and will say so once more. */
+bool path_takes_answer(const struct frame *frame, uint64_t echo, bool fits)
+{
+    if (echo >= frame->piece_counter)
+        return true;
+    return echo == 0 && !frame->piece_mutates && fits;
 }
 
 /* ---- the path ---- */
@@ -154,11 +167,16 @@ static bool is_long(const struct frame *frame)
     return RECORD_OVERHEAD + longest > FRAME_BYTES_MIN;
 }
 
+static void trust(struct lane *lane)
+{
+    lane->doubt_ns = 0;
+    lane->doubts = 0;
+}
+
 static void narrow(struct lane *lane)
 {
     lane->frame_bytes = FRAME_BYTES_MIN;
-    lane->doubt_ns = 0;
-    lane->doubts = 0;
+    trust(lane);
 }
 
 static bool known_narrow(const struct lane *lane, uint64_t now_ns)
@@ -190,13 +208,17 @@ void path_repeat(struct lane *lane, struct frame *frame, uint64_t now_ns)
     lane_transmit(lane, frame);
 }
 
+void path_parked(struct lane *lane)
+{
+    trust(lane);
+}
+
 void path_answered(struct lane *lane, const struct frame *frame, uint64_t now_ns)
 {
     if (!is_long(frame))
         return;
     lane->long_ns = now_ns;
-    lane->doubt_ns = 0;
-    lane->doubts = 0;
+    trust(lane);
 }
 
 static uint32_t wide(const struct lane *lane, uint32_t granted)
@@ -206,8 +228,7 @@ static uint32_t wide(const struct lane *lane, uint32_t granted)
 
 void path_adopt(struct lane *lane, uint32_t granted, uint64_t now_ns)
 {
-    lane->doubt_ns = 0;
-    lane->doubts = 0;
+    trust(lane);
     lane->frame_bytes = known_narrow(lane, now_ns) ? FRAME_BYTES_MIN : wide(lane, granted);
 }
 

@@ -37,6 +37,7 @@ through drop=0%
 through drop=10%
 through drop=20%,dup=20%,reorder=20%
 through delay=0..30ms,dup=20%
+through longest=1300,drop=5%
 stop_fabricd
 
 # The server's side of the network.

@@ -1,8 +1,10 @@
 /* test_path.c - frames above some length vanish: what is long travels in pieces, exactly once */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
+#include "atomic.h"
 #include "clock.h"
 #include "connection.h"
 #include "lane.h"
@@ -118,4 +120,64 @@ Test(path, each_operation_of_a_long_frame_is_done_once)
     cr_assert_eq(cxe_read(region, 0, back, (ROUNDS + 1) * CHUNK), 0);
     cr_assert_arr_eq(back + CHUNK, data + CHUNK, ROUNDS * CHUNK);
     cxe_region_close(sealed);
+}
+
+/* ---- requests that wait at the server ---- */
+
+enum { PAGES = 4 };
+static struct cxe_region *mapped, *shared;
+static uint8_t *memory;
+static bool enough;
+
+/* `other` maps what `connection` reads and writes by operations. */
+static void begin_sharing(void)
+{
+    cr_assert_eq(cxe_region_create(other, "shared", PAGES * PAGE_BYTES, CXE_REGION_SHARED, &mapped), 0);
+    cr_assert_eq(cxe_region_open(connection, "shared", &shared), 0);
+    cr_assert_eq(cxe_map(mapped, NULL, (void **)&memory), 0, "%s", cxe_last_error());
+}
+
+static void end_sharing(void)
+{
+    cr_assert_eq(cxe_unmap(memory), 0);
+    cxe_region_close(mapped);
+    cxe_region_close(shared);
+}
+
+Test(path, what_waits_for_an_owner_arrives)
+{
+    begin_sharing();
+    for (unsigned round = 1; round <= 12; round++) {
+        memset(memory, (int)round, PAGES * PAGE_BYTES); /* its owner now */
+        cr_assert_eq(cxe_read(shared, 0, back, PAGES * PAGE_BYTES), 0, "%s", cxe_last_error());
+        for (size_t i = 0; i < PAGES * PAGE_BYTES; i++)
+            cr_assert_eq(back[i], round);
+        memset(memory, 0, PAGES * PAGE_BYTES);
+        cr_assert_eq(cxe_write(shared, 0, data + round, PAGES * PAGE_BYTES), 0, "%s", cxe_last_error());
+        cr_assert_arr_eq(memory, data + round, PAGES * PAGE_BYTES);
+    }
+    end_sharing();
+}
+
+static void *own_all_the_time(void *nothing)
+{
+    for (uint8_t value = 0; !load_relaxed(&enough); value++)
+        for (unsigned page = 0; page < PAGES; page++)
+            store_relaxed(&memory[page * PAGE_BYTES], value);
+    return nothing;
+}
+
+/* Whatever is read has to wait. The answer to what waited does not say which record of the request it is to.
+ */
+Test(path, what_waits_for_an_owner_every_time_arrives_as_well)
+{
+    pthread_t owner;
+
+    begin_sharing();
+    cr_assert_eq(pthread_create(&owner, NULL, own_all_the_time, NULL), 0);
+    for (unsigned round = 0; round < 12; round++)
+        cr_assert_eq(cxe_read(shared, 0, back, PAGES * PAGE_BYTES), 0, "%s", cxe_last_error());
+    store_relaxed(&enough, true);
+    pthread_join(owner, NULL);
+    end_sharing();
 }
