@@ -59,10 +59,12 @@ void coherence_snoop(void *context, uint16_t number, uint64_t page, uint16_t id,
     struct agent *agent = coherence->agents[number];
 
     CHECK(agent);
-    if (agent->fresh_count < COHERENCE_NEWS_SNOOPS)
+    if (!agent->more && agent->fresh_count < COHERENCE_NEWS_SNOOPS) {
         agent->fresh[agent->fresh_count++] = (struct fresh_snoop){page, id, (uint8_t)kind};
-    else
-        agent->all_fresh = true;
+    } else if (!agent->more) {
+        agent->more = true;
+        agent->more_from = id;
+    }
     post_binding(coherence, agent->binding);
 }
 
@@ -168,7 +170,9 @@ int coherence_renew(struct coherence *coherence, uint32_t id, unsigned worker, u
         post_binding(coherence, old); /* to see that it is nobody's any more */
     }
     binding->session = session; /* by its own worker's thread */
-    agent->all_fresh = true;    /* what was sent to the old session may be lost */
+    agent->fresh_count = 0;     /* what was sent to the old session may be lost: all that are open again */
+    agent->more = true;
+    agent->more_from = (uint16_t)(directory_next_snoop(coherence->directory, (uint16_t)id) - SNOOPS_MAX);
     post_binding(coherence, binding);
     return 0;
 }
@@ -204,12 +208,6 @@ int coherence_detach(struct coherence *coherence, uint32_t id)
 
 /* ---- news for the listener ---- */
 
-struct collector {
-    const struct coherence *coherence;
-    uint32_t agent;
-    struct coherence_news *news;
-};
-
 static void put_snoop(const struct coherence *coherence, uint32_t agent, struct coherence_news *news,
                       uint64_t page, uint16_t id, enum bi_snp kind)
 {
@@ -222,26 +220,58 @@ static void put_snoop(const struct coherence *coherence, uint32_t agent, struct 
     };
 }
 
-static void collect(void *context, uint64_t page, uint16_t id, enum bi_snp kind)
-{
-    const struct collector *collector = context;
+struct collector {
+    const struct coherence *coherence;
+    struct agent *agent;
+    struct coherence_news *news;
+};
 
-    put_snoop(collector->coherence, collector->agent, collector->news, page, id, kind);
+/* Fills the list of those not sent. */
+static void collect_unsent(void *context, uint64_t page, uint16_t id, enum bi_snp kind)
+{
+    struct agent *agent = ((const struct collector *)context)->agent;
+
+    if (!agent->more || (int16_t)(id - agent->more_from) < 0)
+        return;
+    if (agent->fresh_count < COHERENCE_NEWS_SNOOPS) {
+        agent->fresh[agent->fresh_count++] = (struct fresh_snoop){page, id, (uint8_t)kind};
+        agent->more_from = (uint16_t)(id + 1);
+    }
 }
 
-/* The fresh ones are among all that are open. */
+/* Behind the new ones, what there is room for. */
+static void collect_sent(void *context, uint64_t page, uint16_t id, enum bi_snp kind)
+{
+    const struct collector *collector = context;
+    struct coherence_news *news = collector->news;
+
+    for (unsigned i = 0; i < news->fresh; i++)
+        if (le16_get(news->snoops[i].id) == id)
+            return;
+    if (news->count < COHERENCE_NEWS_SNOOPS)
+        put_snoop(collector->coherence, collector->agent->id, news, page, id, kind);
+}
+
 static void gather(struct coherence *coherence, struct agent *agent, bool all, struct coherence_news *news)
 {
-    struct collector collector = {coherence, agent->id, news};
+    struct collector collector = {coherence, agent, news};
+    uint16_t number = (uint16_t)agent->id;
 
-    for (unsigned i = 0; !all && i < agent->fresh_count; i++)
+    if (agent->more && agent->fresh_count == 0) {
+        directory_each_snoop(coherence->directory, number, SNOOPS_MAX, collect_unsent, &collector);
+        agent->more = agent->more_from != directory_next_snoop(coherence->directory, number);
+    }
+    for (unsigned i = 0; i < agent->fresh_count; i++)
         put_snoop(coherence, agent->id, news, agent->fresh[i].page, agent->fresh[i].id,
                   (enum bi_snp)agent->fresh[i].kind);
-    news->waiting = directory_each_snoop(coherence->directory, (uint16_t)agent->id,
-                                         all ? COHERENCE_NEWS_SNOOPS : 0, collect, &collector) > 0;
-    news->fresh = agent->fresh_count < news->count ? agent->fresh_count : news->count;
+    news->fresh = news->count;
     agent->fresh_count = 0;
-    agent->all_fresh = false;
+    if (agent->more && news->fresh > 0)
+        post_binding(coherence, agent->binding); /* for the rest of them */
+    else
+        agent->more = false; /* they were answered meanwhile */
+    news->waiting = directory_each_snoop(coherence->directory, number, all ? SNOOPS_MAX : 0, collect_sent,
+                                         &collector) > 0;
 }
 
 void coherence_attend(struct coherence *coherence, struct coherence_binding *binding, uint64_t heard_ns,
@@ -265,7 +295,7 @@ void coherence_attend(struct coherence *coherence, struct coherence_binding *bin
     }
     news_out->fate = COHERENCE_LIVES;
     news_out->expires_ns = agent->expires_ns;
-    gather(coherence, agent, repeat || agent->all_fresh, news_out);
+    gather(coherence, agent, repeat, news_out);
 }
 
 void coherence_extend(struct coherence *coherence, const struct coherence_binding *binding, uint64_t lost_ns,

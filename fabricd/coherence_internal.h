@@ -17,7 +17,9 @@ struct agent {
     uint32_t id; /* on the wire: random half, directory number */
     uint64_t expires_ns;
     struct coherence_binding *binding; /* owned by binding->worker, who frees it after it was replaced here */
-    bool all_fresh; /* send all open snoops: there are too many new ones, or a new listener */
+    /* Not sent yet: those below, and of the open ones all from `more_from` on, if there are more. */
+    bool more;
+    uint16_t more_from;
     unsigned fresh_count;
     struct fresh_snoop fresh[COHERENCE_NEWS_SNOOPS];
 };

@@ -92,12 +92,15 @@ static void set_timer(struct worker *worker, struct coherence_binding *binding,
 
     if (!news->waiting) {
         binding->repeat_ns = 0;
-    } else if (news->fresh > 0 || binding->repeat_ns == 0) {
+    } else if (binding->repeat_ns == 0 || (repeated && news->fresh > 0)) {
         binding->repeat_ns = REPEAT_FIRST_NS;
         binding->repeat_due_ns = now_ns + binding->repeat_ns;
     } else if (repeated) {
         binding->repeat_ns = least(2 * binding->repeat_ns, REPEAT_MOST_NS);
         binding->repeat_due_ns = now_ns + binding->repeat_ns;
+    } else if (news->fresh > 0) { /* sooner, if anything: what was sent before must not wait for ever */
+        binding->repeat_ns = REPEAT_FIRST_NS;
+        binding->repeat_due_ns = least(binding->repeat_due_ns, now_ns + binding->repeat_ns);
     }
     if (binding->repeat_ns > 0)
         due_ns = least(due_ns, binding->repeat_due_ns);

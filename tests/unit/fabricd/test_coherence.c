@@ -192,6 +192,39 @@ Test(coherence, many_snoops_come_in_several_messages)
     leave(binding);
 }
 
+/* What is repeated takes the room that new ones leave, and not theirs. */
+Test(coherence, a_new_snoop_is_sent_however_many_are_repeated)
+{
+    static struct coherence_waiter waiters[100];
+    uint32_t agent;
+    uint16_t number;
+    struct coherence_binding *binding = attach(0, 7, 100, &agent);
+    struct coherence_news news;
+
+    cr_assert_eq(coherence_find_agent(coherence, agent, &number), 0);
+    for (uint64_t page = 0; page < 100; page++) {
+        waiters[page].worker = 1;
+        cr_assert_eq(coherence_access(coherence, page, DIRECTORY_READ_OWN, number, &waiters[page]), 0);
+        cr_assert_eq(coherence_access(coherence, page, DIRECTORY_STORE, 0, &waiters[page]), -EINPROGRESS);
+        coherence_attend(coherence, binding, 100, 100, true, &news);
+        cr_assert_eq(news.fresh, 1);
+        cr_assert_eq(le64_get(news.snoops[0].offset), page * PAGE_BYTES);
+        cr_assert_eq(news.count, page < COHERENCE_NEWS_SNOOPS ? page + 1 : COHERENCE_NEWS_SNOOPS);
+    }
+    cr_assert_eq(coherence_renew(coherence, agent, 0, 8, 200), 0);
+    for (unsigned sent = 0; sent < 100; sent += news.count) { /* all of them to who listens now */
+        news = attend(binding, 200, 200);
+        cr_assert_gt(news.count, 0);
+        cr_assert_eq(le64_get(news.snoops[0].offset), sent * PAGE_BYTES);
+    }
+    cr_expect_eq(attend(binding, 200, 200).count, 0);
+    coherence_unlock(coherence);
+    for (unsigned i = 0; i < 100; i++)
+        coherence_leave(&waiters[i]);
+    coherence_lock(coherence);
+    leave(binding);
+}
+
 Test(coherence, a_store_calls_those_who_wait_for_its_lines)
 {
     struct coherence_waiter waiters[3] = {0};

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "codec.h"
+#include "least.h"
 #include "quiesce.h"
 #include "raw_peer.h"
 #include "region_coherent.h"
@@ -345,6 +346,47 @@ Test(coherence, a_snoop_is_repeated_until_it_is_answered)
     await_answer(&peers[1], STATUS_OK);
     while (receive(&peers[0], 150)) /* one may have been on its way */
         cr_assert_eq(header_of(&peers[0])->kind, BODY_BISNP);
+}
+
+/* Takes what comes until the page is snooped; how often page 0 was meanwhile. */
+static unsigned await_among_others(struct peer *peer, uint64_t page)
+{
+    unsigned repeats = 0;
+
+    for (bool found = false; !found;) {
+        cr_assert(receive(peer, PATIENCE_MS), "no snoop of page %llu", (unsigned long long)page);
+        for (unsigned i = 0; i < le16_get(header_of(peer)->op_count); i++) {
+            struct wire_bi_snp snoop;
+
+            memcpy(&snoop, peer->got + BODY_HEADER_BYTES + i * sizeof(snoop), sizeof(snoop));
+            found |= le64_get(snoop.offset) == page * PAGE_BYTES;
+            repeats += snoop.offset.raw == 0;
+        }
+    }
+    return repeats;
+}
+
+Test(coherence, new_snoops_do_not_put_off_the_repeat_of_a_lost_one)
+{
+    uint64_t start_ns, pauses;
+    unsigned repeats = 0;
+
+    start(1, 60 * NS_PER_S);
+    attach(&peers[0]);
+    for (uint64_t page = 0; page <= 90; page++)
+        fetch(&peers[0], OP_MEM_RD_SHARED, page * PAGE_BYTES);
+    start_ns = clock_now_ns();
+    for (uint64_t page = 0; page <= 90; page++) {
+        struct peer *writer = &peers[1 + page % 3];
+
+        begin(writer);
+        add(writer, OP_MEM_WR, 0, 1, 0, page * PAGE_BYTES);
+        send_request(writer);
+        repeats += await_among_others(&peers[0], page);
+        usleep(2000);
+    }
+    pauses = least(90, (clock_now_ns() - start_ns) / (5 * NS_PER_MS)); /* as many repeats, or nearly */
+    cr_expect_gt(repeats, pauses / 4, "%u repeats in %llu pauses", repeats, (unsigned long long)pauses);
 }
 
 Test(coherence, an_answer_nobody_waits_for_does_nothing)
