@@ -86,9 +86,7 @@ static bool piece_valid(const struct lane *lane, const struct frame *frame)
 {
     if (lane->frames[frame->seq % SESSION_SLOTS] != frame)
         return true;
-    if (frame->rest || lane->frames[frame->seq % SESSION_SLOTS] != frame) /* of an earlier session's number */
-        return true;
-    if (!window_in_flight(&lane->window, frame->seq) || !lane_was_sent(lane, frame))
+    if (frame->rest || !window_in_flight(&lane->window, frame->seq) || !lane_was_sent(lane, frame))
         return true;
     return frame->piece_ops > 0 && frame->piece_ops <= frame->op_count &&
            frame->piece_bytes <= frame->body_bytes;
