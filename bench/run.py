@@ -21,6 +21,7 @@ from harness.figures import Figures, interleave
 from harness.machine import Machine
 from harness.processes import Pool, Processes
 
+SCALE_BYTES = 16 << 30  # to scale to a million pages: on the server, and in the client's mapping
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -53,6 +54,11 @@ class Bench:
         rivals.run([self.build / "bin" / "cxe", "bench", *words, f"--json={out}"], None, 1800)
         return json.loads(out.read_text())["figures"]
 
+    def take_bench(self, *words, quick=()):
+        """The same, as figures of this run. `quick`: further words where it is only tried whether it works."""
+        for figure in self.cxe_bench(*words, *self.sized([f"--rounds={self.rounds}"], ["--rounds=1", "--seconds=1", *quick])):
+            self.figures.take(figure)
+
     def measure(self, question):
         print(f"\n== {question.__doc__.splitlines()[0]}", flush=True)
         try:
@@ -76,6 +82,24 @@ def lines(bench):
     words = ["line", f"--rounds={bench.rounds}", f"--seconds={bench.sized(2, 1)}"]
     for figure in bench.cxe_bench(*words, *bench.sized([], ["--only=eth.plain"])):
         bench.figures.take(figure)
+
+
+def depth(bench):
+    """What do reads, writes and CAS of a line take, with 1 to 256 of them in flight?"""
+    for only in ("eth.plain", "eth.encrypted"):
+        bench.take_bench("depth", f"--only={only}", "--seconds=1", quick=["--depth=4"])
+
+
+def frames(bench):
+    """How many lines a second can be read with frames of which length?"""
+    for only in ("eth.plain", "eth.encrypted"):
+        bench.take_bench("frame", f"--only={only}")
+
+
+def open_loop(bench):
+    """How long do reads take that arrive at a rate of their own, however slow the answers are?"""
+    for only in ("eth.plain", "eth.encrypted"):
+        bench.take_bench("open", f"--only={only}")
 
 
 def get_64_bytes(bench):
@@ -142,6 +166,22 @@ def pages(bench):
     words = ["page", f"--rounds={bench.rounds}", f"--seconds={bench.sized(2, 1)}"]
     for figure in bench.cxe_bench(*words, *bench.sized([], ["--only=eth.plain"])):
         bench.figures.take(figure)
+
+
+def faults(bench):
+    """How long does it take to touch pages of a mapping, by pattern and number of threads?"""
+    for only in ("eth.plain", "eth.encrypted"):
+        bench.take_bench("fault", f"--only={only}", quick=["--threads=2"])
+
+
+def load(bench):
+    """How much longer do reads of a line take while another thread of the client streams pages?"""
+    bench.take_bench("load", quick=["--only=eth.plain"])
+
+
+def write_back(bench):
+    """How many bytes does it take to write pages back, and how fast is it?"""
+    bench.take_bench("writeback", quick=["--only=eth.plain"])
 
 
 def page_rivals(bench):
@@ -301,8 +341,27 @@ def sharing(bench):
             bench.figures.take(figure)
 
 
-QUESTIONS = [lines, get_64_bytes, pipelined, pages, page_rivals, scan_and_stream, programs, hash_table, redis_half_local,
-             sqlite_in_memory, sharing]
+# ---- the server ----
+
+
+def idle(bench):
+    """What does a fabricd take of the machine while nobody asks it for anything?"""
+    bench.take_bench("idle", "--seconds=20", "--only=eth.plain")
+
+
+def scale(bench):
+    """What do a region, a session and a cached page cost, with a thousand and with a million there?"""
+    items = 1_000_000 if available_bytes() > SCALE_BYTES else 100_000
+    bench.take_bench("scale", "--only=eth.plain", f"--items={items}", quick=["--items=1000"])
+
+
+def available_bytes():
+    line = next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
+
+
+QUESTIONS = [lines, depth, frames, open_loop, get_64_bytes, pipelined, pages, faults, load, write_back, page_rivals,
+             scan_and_stream, programs, hash_table, redis_half_local, sqlite_in_memory, sharing, idle, scale]
 
 
 def parse():

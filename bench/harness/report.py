@@ -1,8 +1,9 @@
 """report.py - a run's figures as one HTML file that needs no network, and the same plots as SVG and PNG for a paper
 
 What is drawn follows from the figures alone. `series` says where one belongs: {"plot", "x_label", "curve", "x"} is a point
-of a curve, {"plot", "bar"} a bar. Figures that end in .p50, .p90, .p99 and .p999 make a latency distribution. Every plot
-has its table below it.
+of a curve, {"plot", "bar"} a bar. Figures that end in .p50, .p90, .p99 and .p999 make a latency distribution; {"plot",
+"distribution"} says in which plot and by which name, and those that are points of curves make none. Every plot has its
+table below it.
 """
 import html
 import io
@@ -41,13 +42,17 @@ summary { cursor: pointer; color: var(--faint); } .faint { color: var(--faint); 
 
 
 def distributions(figures):
-    """{name: {percentile: value}} of latencies whose distribution is known."""
-    found = {}
+    """{plot: {name: {percentile: figure}}} of latencies whose distribution is known."""
+    plots = {}
     for figure in figures:
         base, _, percentile = figure["name"].rpartition(".")
-        if percentile in PERCENTILES and figure["unit"] == "us":
-            found.setdefault(base, {})[percentile] = figure
-    return {name: parts for name, parts in found.items() if len(parts) == len(PERCENTILES)}
+        series = figure.get("series") or {"plot": "Latency distributions", "distribution": base}
+        if percentile in PERCENTILES and figure["unit"] == "us" and "distribution" in series:
+            names = plots.setdefault(series["plot"], {})
+            names.setdefault(series["distribution"], {})[percentile] = figure
+    whole = {title: {name: parts for name, parts in names.items() if len(parts) == len(PERCENTILES)}
+             for title, names in plots.items()}
+    return {title: names for title, names in whole.items() if names}
 
 
 def by_plot(figures, key):
@@ -79,8 +84,8 @@ def legend(axes, **options):
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, **options)
 
 
-def draw_distributions(found):
-    drawing, axes = axes_of("Latency distributions", "percentile", "us")
+def draw_distributions(title, found):
+    drawing, axes = axes_of(title, "percentile", "us")
     for colour, (name, parts) in zip(CURVES * 9, found.items()):
         axes.plot(PERCENTILES, [parts[percentile]["value"] for percentile in PERCENTILES], "o-", color=colour, label=name,
                   linewidth=1.4, markersize=4)
@@ -125,11 +130,8 @@ def draw_bars(title, figures):
 
 def drawings(figures):
     """[(title, drawing, figures in it)]"""
-    found = distributions(figures)
-    made = []
-    if found:
-        made.append(("Latency distributions", draw_distributions(found),
-                     [figure for parts in found.values() for figure in parts.values()]))
+    made = [(title, draw_distributions(title, found), [figure for parts in found.values() for figure in parts.values()])
+            for title, found in distributions(figures).items()]
     made += [(title, draw_curves(title, group), group) for title, group in by_plot(figures, "curve").items()]
     made += [(title, draw_bars(title, group), group) for title, group in by_plot(figures, "bar").items()]
     return made
