@@ -21,25 +21,39 @@ static struct parked *parked_alloc(unsigned worker)
 int park_init(struct park *park, unsigned worker)
 {
     *park = (struct park){.worker = worker, .spare = parked_alloc(worker)};
-    return park->spare ? 0 : -ENOMEM;
+    park->tenants = calloc(UINT16_MAX + 1, sizeof(*park->tenants)); /* memory only where it is touched */
+    if (park->spare && park->tenants)
+        return 0;
+    park_fini(park);
+    return -ENOMEM;
 }
 
 void park_fini(struct park *park)
 {
-    CHECK(park->count == 0);
+    CHECK(park->all.count == 0);
     free(park->spare);
+    free(park->tenants);
     park->spare = NULL;
+    park->tenants = NULL;
 }
 
-struct coherence_waiter *park_waiter(struct park *park)
+static uint64_t bytes_of(const struct parked *parked)
 {
-    if (park->count >= PARK_REQUESTS_MAX || park->bytes >= PARK_BYTES_MAX)
+    return sizeof(*parked) + parked->body_bytes + parked->values_bytes;
+}
+
+struct coherence_waiter *park_waiter(struct park *park, uint16_t tenant)
+{
+    const struct park_use *own = &park->tenants[tenant];
+
+    if (park->all.count + own->count >= PARK_REQUESTS_MAX || park->all.bytes + own->bytes >= PARK_BYTES_MAX)
         return NULL;
     return &park->spare->waiter;
 }
 
-struct parked *park_keep(struct park *park, struct parked **list, const uint8_t *body, size_t body_bytes,
-                         const uint8_t *values, size_t values_bytes, const struct execution *execution)
+struct parked *park_keep(struct park *park, uint16_t tenant, struct parked **list, const uint8_t *body,
+                         size_t body_bytes, const uint8_t *values, size_t values_bytes,
+                         const struct execution *execution)
 {
     struct parked *parked = park->spare, *next = parked_alloc(park->worker);
     uint8_t *copy = next ? malloc(body_bytes + values_bytes) : NULL;
@@ -60,8 +74,11 @@ struct parked *park_keep(struct park *park, struct parked **list, const uint8_t 
         parked->next->link = &parked->next;
     *list = parked;
     park->spare = next;
-    park->count++;
-    park->bytes += sizeof(*parked) + body_bytes + values_bytes;
+    parked->tenant = tenant;
+    park->all.count++;
+    park->all.bytes += bytes_of(parked);
+    park->tenants[tenant].count++;
+    park->tenants[tenant].bytes += bytes_of(parked);
     return parked;
 }
 
@@ -72,8 +89,10 @@ void park_drop(struct park *park, struct parked *parked)
     *parked->link = parked->next;
     if (parked->next)
         parked->next->link = parked->link;
-    park->count--;
-    park->bytes -= sizeof(*parked) + parked->body_bytes + parked->values_bytes;
+    park->all.count--;
+    park->all.bytes -= bytes_of(parked);
+    park->tenants[parked->tenant].count--;
+    park->tenants[parked->tenant].bytes -= bytes_of(parked);
     free(parked->body);
     parked->session = NULL;
     parked->dropped = true;

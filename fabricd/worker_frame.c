@@ -120,7 +120,8 @@ void worker_finish(struct worker *worker, struct session *session, uint64_t seq,
 static void execute(struct worker *worker, struct session *session, const uint8_t *body, size_t body_bytes,
                     const struct request_summary *summary, uint64_t digest, uint64_t counter, uint64_t now_ns)
 {
-    struct requester requester = worker_requester(worker, session, park_waiter(&worker->park), now_ns);
+    struct requester requester =
+        worker_requester(worker, session, park_waiter(&worker->park, session->tenant), now_ns);
     struct execution execution = {0};
 
     if (executor_run(worker->options.executor, &requester, body, body_bytes, worker_body(worker),

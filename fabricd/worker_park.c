@@ -24,7 +24,7 @@ struct requester worker_requester(const struct worker *worker, const struct sess
 
 static void count_parked(struct worker *worker)
 {
-    store_relaxed(&worker->counters.parked, worker->park.count);
+    store_relaxed(&worker->counters.parked, worker->park.all.count);
 }
 
 /* A deadline that is over was looked at: then only what it waits for lets it go on. */
@@ -42,8 +42,8 @@ void worker_park(struct worker *worker, struct session *session, const uint8_t *
                  const struct request_summary *summary, uint64_t digest, const struct execution *execution,
                  uint64_t now_ns)
 {
-    struct parked *parked = park_keep(&worker->park, &session->parked, body, body_bytes, worker_body(worker),
-                                      summary->result_bytes, execution);
+    struct parked *parked = park_keep(&worker->park, session->tenant, &session->parked, body, body_bytes,
+                                      worker_body(worker), summary->result_bytes, execution);
 
     if (!parked) { /* part of it may be done, and to say which part there is no way */
         log_limited(LOG_LEVEL_WARN, "session %u closed: no memory for a request that waits", session->id);

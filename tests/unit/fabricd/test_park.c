@@ -33,7 +33,7 @@ TestSuite(park, .init = setup, .fini = teardown, .timeout = 60);
 static struct parked *park_one(uint8_t fill)
 {
     struct execution execution = {.done = fill, .result_bytes = 3};
-    struct coherence_waiter *waiter = park_waiter(&park);
+    struct coherence_waiter *waiter = park_waiter(&park, 1);
     struct coherence *coherence;
     uint8_t body[100], values[20];
     struct parked *parked;
@@ -44,7 +44,7 @@ static struct parked *park_one(uint8_t fill)
     coherence_lock(coherence);
     coherence_wait_line(coherence, 0, waiter);
     coherence_unlock(coherence);
-    parked = park_keep(&park, &list, body, sizeof(body), values, sizeof(values), &execution);
+    parked = park_keep(&park, 1, &list, body, sizeof(body), values, sizeof(values), &execution);
     cr_assert_eq(&parked->waiter, waiter, "what waits stays where it is");
     parked->session = (struct session *)&list;
     return parked;
@@ -72,13 +72,13 @@ Test(park, a_request_is_kept_as_it_is)
     cr_expect_eq(first->values[19], 2);
     cr_expect_eq(first->execution.done, 1);
     cr_expect_eq(second->body[0], 2);
-    cr_expect_eq(park.count, 2);
+    cr_expect_eq(park.all.count, 2);
     park_drop(&park, second);
     cr_expect_eq(list, first);
     park_drop(&park, first);
     cr_expect_null(list);
-    cr_expect_eq(park.count, 0);
-    cr_expect_eq(park.bytes, 0);
+    cr_expect_eq(park.all.count, 0);
+    cr_expect_eq(park.all.bytes, 0);
 }
 
 Test(park, who_comes_out_of_the_mailbox_goes_on)
@@ -101,7 +101,7 @@ Test(park, who_was_dropped_stays_until_he_comes_out_of_the_mailbox)
 
     store_to_line();
     park_drop(&park, parked);
-    cr_expect_eq(park.count, 0);
+    cr_expect_eq(park.all.count, 0);
     chain = mailbox_take(memory.mailboxes, 0);
     cr_assert_eq(mailbox_next(&chain), &parked->waiter.mail);
     cr_expect_not(park_came_out(parked));
@@ -116,11 +116,27 @@ Test(park, nobody_waits_for_what_was_dropped)
 
 Test(park, there_is_an_end_to_it)
 {
-    park.bytes = PARK_BYTES_MAX;
-    cr_expect_null(park_waiter(&park));
-    park.bytes = 0;
-    park.count = PARK_REQUESTS_MAX;
-    cr_expect_null(park_waiter(&park));
-    park.count = 0;
-    cr_expect_not_null(park_waiter(&park));
+    park.all.bytes = PARK_BYTES_MAX;
+    cr_expect_null(park_waiter(&park, 1));
+    park.all.bytes = 0;
+    park.all.count = PARK_REQUESTS_MAX;
+    cr_expect_null(park_waiter(&park, 1));
+    park.all.count = 0;
+    cr_expect_not_null(park_waiter(&park, 1));
+}
+
+Test(park, one_tenant_leaves_room_for_others)
+{
+    unsigned count = 0;
+
+    for (; count < PARK_REQUESTS_MAX && park_waiter(&park, 1); count++)
+        park_one(1);
+    cr_expect_eq(count, PARK_REQUESTS_MAX / 2);
+    cr_expect_null(park_waiter(&park, 1));
+    cr_expect_not_null(park_waiter(&park, 2));
+    while (list)
+        park_drop(&park, list);
+    cr_expect_not_null(park_waiter(&park, 1));
+    cr_expect_eq(park.all.bytes, 0);
+    cr_expect_eq(park.tenants[1].bytes, 0);
 }
