@@ -99,7 +99,8 @@ int coherence_answer(struct coherence *coherence, uint16_t number, uint64_t page
                      enum bi_state state);
 void coherence_evicted(struct coherence *coherence, uint16_t number, uint64_t page);
 
-/* A new agent that listens on the session; expires at now_ns + lease. -EBUSY: too many, or no memory. */
+/* A new agent that listens on the session; expires at now_ns + lease. -EBUSY: too many, in the region or of
+ * the tenant, or no memory. */
 int coherence_attach(struct coherence *coherence, unsigned worker, uint32_t session, uint64_t now_ns,
                      uint32_t *agent_out);
 /* Renews the agent's lease, and lets it listen on that session from now on. -EOWNERDEAD, -EBUSY. */
@@ -154,7 +155,8 @@ struct coherence_options {
     struct mailboxes *mailboxes; /* borrowed */
     uint64_t lease_ns;
     uint16_t tenant;
-    uint64_t region; /* its handle */
+    uint32_t *tenant_agents; /* borrowed, atomic: how many agents the tenant has */
+    uint64_t region;         /* its handle */
     uint64_t pages;
 };
 

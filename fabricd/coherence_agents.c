@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "atomic.h"
 #include "check.h"
 #include "coherence_internal.h"
 
@@ -123,9 +124,12 @@ static struct coherence_binding *binding_alloc(const struct coherence *coherence
 int coherence_attach(struct coherence *coherence, unsigned worker, uint32_t session, uint64_t now_ns,
                      uint32_t *agent_out)
 {
-    struct agent *agent = calloc(1, sizeof(*agent));
+    struct agent *agent;
     uint16_t number;
 
+    if (fetch_add_relaxed(coherence->options.tenant_agents, 1) >= TENANT_AGENTS_MAX)
+        goto uncount;
+    agent = calloc(1, sizeof(*agent));
     if (!agent || open_directory(coherence) != 0 || directory_attach(coherence->directory, &number) != 0)
         goto free_agent;
     if (room_for(coherence, number) != 0)
@@ -145,6 +149,8 @@ detach:
     directory_detach(coherence->directory, number);
 free_agent:
     free(agent);
+uncount:
+    fetch_sub_relaxed(coherence->options.tenant_agents, 1);
     return -EBUSY;
 }
 
@@ -183,6 +189,7 @@ static void take_out(struct coherence *coherence, struct agent *agent)
 
     coherence->agents[number] = NULL;
     coherence->agent_count--;
+    fetch_sub_relaxed(coherence->options.tenant_agents, 1);
     free(agent);
     directory_detach(coherence->directory, number);
 }

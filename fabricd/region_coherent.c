@@ -58,6 +58,7 @@ static int make_locked(struct regions *regions, unsigned worker, struct region *
         .mailboxes = regions->mailboxes,
         .lease_ns = regions->lease_ns,
         .tenant = region->tenant,
+        .tenant_agents = &regions->accounts[region->tenant].agents,
         .region = (uint64_t)record->generation << 32 | index,
         .pages = region->pages,
     };

@@ -77,6 +77,7 @@ struct account {          /* changed under the mutex; numbers are atomic, so tha
     uint64_t quota_limit; /* pages + 1; 0: the default */
     uint64_t used_pages;
     uint64_t regions;
+    uint32_t agents; /* under the locks of the regions' coherences */
     uint64_t *slots; /* bit i: region i is this tenant's; NULL before its first */
 };
 

@@ -34,9 +34,10 @@
 #define WORKERS_MAX   64
 
 /* Coherence: who caches pages of a shared region. */
-#define AGENTS_MAX  1024 /* cache agents of one region */
-#define SNOOPS_MAX  1024 /* open at one agent; the numbers of snoops are compared within a window of this */
-#define VECTOR_BITS 56   /* of a page's sharers: above so many agents a bit stands for several */
+#define AGENTS_MAX        1024  /* cache agents of one region */
+#define TENANT_AGENTS_MAX 16384 /* of one tenant: they take memory that no quota counts */
+#define SNOOPS_MAX        1024 /* open at one agent; the numbers of snoops are compared within a window of this */
+#define VECTOR_BITS       56 /* of a page's sharers: above so many agents a bit stands for several */
 
 /* Tenancy and naming. */
 #define REGION_NAME_BYTES 64 /* including the terminating NUL */

@@ -98,6 +98,37 @@ Test(coherence, an_agents_number_is_not_used_again_soon)
     }
 }
 
+/* In many regions, since one has fewer. */
+Test(coherence, a_tenant_has_only_so_many_agents)
+{
+    struct coherence_options options = {
+        .mailboxes = memory.mailboxes, .tenant = 1, .region = 1, .pages = 1, .lease_ns = LEASE_NS};
+    struct coherence *regions[TENANT_AGENTS_MAX / AGENTS_MAX + 1];
+    uint32_t agents = 0, name, first = 0;
+    unsigned count = sizeof(regions) / sizeof(regions[0]);
+    struct mail *chain, *mail;
+
+    options.tenant_agents = &agents;
+    for (unsigned i = 0; i < count; i++)
+        cr_assert_eq(coherence_open(&options, &regions[i]), 0);
+    for (unsigned i = 0; i < TENANT_AGENTS_MAX; i++) {
+        cr_assert_eq(coherence_attach(regions[i / AGENTS_MAX], 0, 7, 1, &name), 0);
+        first = i == 0 ? name : first;
+    }
+    cr_expect_eq(coherence_attach(regions[count - 1], 0, 7, 1, &name), -EBUSY);
+    cr_expect_eq(coherence_attach(regions[0], 0, 7, 1, &name), -EBUSY);
+    cr_expect_eq(coherence_detach(regions[0], first), 0);
+    cr_expect_eq(coherence_attach(regions[count - 1], 0, 7, 1, &name), 0);
+    for (unsigned i = 0; i < count; i++)
+        coherence_end(regions[i]);
+    cr_expect_eq(agents, 0);
+    chain = mailbox_take(memory.mailboxes, 0);
+    while ((mail = mailbox_next(&chain)))
+        free(mail);
+    for (unsigned i = 0; i < count; i++)
+        coherence_close(regions[i]);
+}
+
 Test(coherence, a_lease_runs_from_the_last_word)
 {
     uint32_t agent;
