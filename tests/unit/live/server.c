@@ -41,7 +41,7 @@ static void open_memory(struct server *server)
     cr_assert_eq(mailboxes_open(server->worker_count, &server->mailboxes), 0);
     regions.quiesce = server->quiesce;
     regions.mailboxes = server->mailboxes;
-    regions.lease_ns = server->lease_ns ? server->lease_ns : NS_PER_S;
+    regions.lease_ns = server->lease_ns ? server->lease_ns : 60 * NS_PER_S;
     cr_assert_eq(regions_open(&regions, &server->regions), 0);
     executor = (struct executor_options){
         .pool = server->pool,

@@ -23,7 +23,7 @@ struct server {
     uint64_t tenants_generation;
     bool tenants_refuse; /* nobody is welcome any more */
     uint64_t idle_timeout_ns;
-    uint64_t lease_ns; /* 0: 1 s */
+    uint64_t lease_ns; /* 0: 60 s, so that nobody is fenced on a slow machine */
     uint16_t port;     /* 0: the kernel's choice */
     char address[32];
     char key_text[64];
