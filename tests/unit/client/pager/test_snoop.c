@@ -543,7 +543,7 @@ Test(snoop, no_store_is_lost_in_thread_mode)
 Test(snoop, the_lease_is_renewed)
 {
     region = fake_start_shared(MIB);
-    fake->lease_ms = 500;
+    fake->lease_ms = 2000;
     memory = map_region(region, MIB, (struct cxe_map_options){0});
     while (fake->attaches < 5)
         pause_a_moment();
@@ -589,7 +589,7 @@ Test(snoop, fenced_by_the_server_it_loses_its_stores_aloud)
 Test(snoop, it_fences_itself_when_nobody_answers)
 {
     region = fake_start_shared(MIB);
-    fake->lease_ms = 300;
+    fake->lease_ms = 3000;
     memory = map_region(region, MIB, (struct cxe_map_options){0});
     memory[0] = 41;
     cr_assert_eq(memory[4096], fake_byte(4096));
