@@ -186,6 +186,10 @@ int bench_region_make_empty(struct cxe_connection *connection, uint64_t bytes, u
                             struct cxe_region **region_out);
 void bench_region_drop(struct cxe_connection *connection, struct cxe_region *region);
 
+/* cxe_map; the library's threads run where they may, as those of any program. */
+int bench_map(const struct bench_options *options, struct cxe_region *region,
+              const struct cxe_map_options *map, void **memory_out);
+
 /* Another client: sessions of its own, with the same server and keys, and the region opened there. */
 struct bench_client {
     struct cxe_connection *connection;

@@ -208,7 +208,7 @@ static int measure_mode(struct bench_report *report, const struct bench_link *li
     const struct cxe_map_options map = {.local_bytes = LOCAL_BYTES, .fault_mode = mode};
     char prefix[64];
     void *memory;
-    int error = cxe_map(region, &map, &memory);
+    int error = bench_map(bench->options, region, &map, &memory);
 
     snprintf(prefix, sizeof(prefix), "%s.%s", link->name, mode == CXE_FAULT_INLINE ? "inline" : "thread");
     if (error == -EPERM || error == -ENOSYS || error == -EOPNOTSUPP) {

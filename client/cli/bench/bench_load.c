@@ -166,13 +166,10 @@ static int with_mapping(const struct bench_options *options, struct bench_report
 {
     const struct cxe_map_options map = {.local_bytes = LOCAL_BYTES};
     void *memory;
-    int error;
+    int error = bench_map(options, pages, &map, &memory);
 
-    bench_unpin(); /* the library's threads run where they may, as those of any program */
-    error = cxe_map(pages, &map, &memory);
     if (error)
         return bench_fail_call(error, "cxe_map");
-    bench_pin(options->client_cpu);
     bench->memory = memory;
     error = cxe_advise(memory, PAGES_BYTES, CXE_ADVICE_SEQUENTIAL);
     if (error)

@@ -62,3 +62,14 @@ void bench_region_drop(struct cxe_connection *connection, struct cxe_region *reg
     if (known)
         cxe_region_delete(connection, info.name);
 }
+
+int bench_map(const struct bench_options *options, struct cxe_region *region,
+              const struct cxe_map_options *map, void **memory_out)
+{
+    int error;
+
+    bench_unpin();
+    error = cxe_map(region, map, memory_out);
+    bench_pin(options->client_cpu);
+    return error;
+}

@@ -210,7 +210,7 @@ int bench_writeback(const struct bench_options *options, struct bench_report *re
 
     if (error)
         return error;
-    error = cxe_map(bench.region, &map, &memory);
+    error = bench_map(options, bench.region, &map, &memory);
     if (error) {
         bench_fail_call(error, "cxe_map");
         goto drop_region;
