@@ -397,6 +397,8 @@ Test(coherence, what_is_snooped_for_the_next_in_the_queue_is_after_the_grant)
     }
 }
 
+TestSuite(coherence_threads, .timeout = 150);
+
 /* Waits for the first word of page 0 to change, as that worker. */
 struct watcher {
     struct coherence_waiter waiter;
@@ -429,7 +431,7 @@ static bool goes_by_the_lock(void)
 }
 
 /* A store that began before the region was coherent calls nobody: so nobody may wait before it is over. */
-Test(coherence_threads, nobody_waits_for_a_line_before_all_stores_call, .timeout = 60)
+Test(coherence_threads, nobody_waits_for_a_line_before_all_stores_call)
 {
     struct watcher watchers[2] = {{.worker = 0}, {.worker = 2}};
     struct region_info info;
@@ -674,7 +676,7 @@ static void *fight(void *argument)
     return NULL;
 }
 
-Test(coherence_threads, no_step_is_lost_among_workers, .timeout = 150)
+Test(coherence_threads, no_step_is_lost_among_workers)
 {
     uint64_t seed = random_seed("fight");
     pthread_t threads[FIGHTERS];
