@@ -376,6 +376,16 @@ def parse():
     return parser.parse_args()
 
 
+def draw(path, folder):
+    """What draws may be missing where nobody looks at pictures."""
+    try:
+        from harness import report
+    except ImportError as missing:
+        print(f"report:  not drawn: {missing}")
+        return
+    print(f"report:  {report.write(json.loads(path.read_text()), folder)}")
+
+
 def main():
     options = parse()
     questions = [question for question in QUESTIONS if not options.only or options.only in question.__name__]
@@ -394,8 +404,7 @@ def main():
     bench.figures.write(path, machine.description())
     print(f"\nfigures: {path}")
     if bench.figures.figures:
-        from harness import report  # what draws may be missing where nobody looks at pictures
-        print(f"report:  {report.write(json.loads(path.read_text()), options.folder)}")
+        draw(path, options.folder)
     if bench.failures:
         print(f"not measured: {', '.join(bench.failures)}", file=sys.stderr)
     return 1 if bench.failures else 0

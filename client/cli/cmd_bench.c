@@ -222,7 +222,7 @@ static const struct bench benches[] = {
      0, true},
     {"scale", "cost of a region, a session, a page by how many there are",
      "What do a region, a session and a cached page cost, with a thousand and with a million there?",
-     bench_scale, 96ull << 20, 2 * CXE_PAGE_BYTES, true},
+     bench_scale, 96ull << 20, CXE_PAGE_BYTES * 3 / 2, true},
     {"lock", "a lock among many clients beside spinning on a CAS",
      "How often does a lock that many clients want change hands, beside spinning on a CAS?", bench_lock, 0, 0,
      false},

@@ -19,7 +19,7 @@
 #include "clock.h"
 #include "keys.h"
 
-#define START_NS       (10 * NS_PER_S)
+#define START_NS       (60 * NS_PER_S) /* a pool of many GiB takes as long */
 #define CONNECT_TRY_NS (200 * NS_PER_MS)
 
 /* A port nobody has at the moment, over UDP and TCP. Somebody may take it before the daemon does, who then
