@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "bench_report.h"
@@ -107,17 +106,6 @@ static void end_sessions(struct idle_bench *bench)
         bench_region_drop(bench->connection, bench->region);
     if (bench->connection)
         cxe_disconnect(bench->connection);
-}
-
-/* A session takes a descriptor. */
-static void raise_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
 }
 
 /* ---- CPU ---- */
@@ -219,8 +207,16 @@ static int fill_pool(struct idle_bench *bench, uint64_t *pool_bytes_out)
 
 /* ---- all of it ---- */
 
+static int measure_sessions(struct idle_bench *bench, unsigned sessions)
+{
+    int error = grow(bench, sessions);
+
+    return error ? error : measure_cpu(bench);
+}
+
 static int measure(struct idle_bench *bench)
 {
+    const uint64_t most = usage_sessions_most(bench->link);
     const pid_t pid = bench->link->server_pid;
     uint64_t pool_bytes = 0, alone_bytes = 0, all_bytes = 0;
     int error = pid ? fill_pool(bench, &pool_bytes) : 0;
@@ -230,9 +226,11 @@ static int measure(struct idle_bench *bench)
     for (unsigned i = 0; !error && i < sizeof(points) / sizeof(points[0]); i++) {
         if (points[i] == 0 && !pid)
             continue; /* it takes a session to ask */
-        error = grow(bench, points[i]);
-        if (!error)
-            error = measure_cpu(bench);
+        if (points[i] > most)
+            report_say(bench->report, "%s.idle_sessions_%u: left out: there can be %ju", bench->link->name,
+                       points[i], (uintmax_t)most);
+        else
+            error = measure_sessions(bench, points[i]);
     }
     if (error || !pid)
         return error;
@@ -256,7 +254,6 @@ int bench_idle(const struct bench_options *options, struct bench_report *report,
     if (!bench)
         return bench_fail(-ENOMEM, "no memory");
     *bench = (struct idle_bench){.options = options, .report = report, .link = link};
-    raise_limit();
     error = measure(bench);
     end_sessions(bench);
     free(bench);

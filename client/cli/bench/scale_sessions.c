@@ -1,16 +1,15 @@
 /* scale_sessions.c - clients that come, that ask now and then, and their memory on the server; see scale.h */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "bench_report.h"
 #include "least.h"
 #include "limits.h"
 #include "scale.h"
+#include "server_usage.h"
 
 #define SESSIONS_MOST 10000 /* at most */
 #define SESSIONS_EACH 2     /* of a connection, the fewest there are */
-#define SPARE_FILES   64
 #define LINES_PAGES   16
 
 struct session_scale {
@@ -105,18 +104,6 @@ static int measure(struct session_scale *scale)
     return error;
 }
 
-/* Each session has a descriptor here. */
-static uint64_t descriptors(void)
-{
-    struct rlimit limit = {.rlim_max = 1024};
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return limit.rlim_max > SPARE_FILES ? limit.rlim_max - SPARE_FILES : 0;
-}
-
 static int with_region(struct session_scale *scale, struct cxe_connection *connection)
 {
     struct scale_bench *bench = scale->bench;
@@ -131,7 +118,7 @@ static int with_region(struct session_scale *scale, struct cxe_connection *conne
     if (error)
         bench_fail_call(error, "region");
     snprintf(scale->region_name, sizeof(scale->region_name), "%s", error ? "" : info.name);
-    scale->most = least(wanted, descriptors());
+    scale->most = least(wanted, usage_sessions_most(bench->link));
     if (bench->options->items > scale->most)
         report_say(bench->report, "%s: sessions: as many as %ju; more are left out", bench->link->name,
                    (uintmax_t)scale->most);
