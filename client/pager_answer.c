@@ -63,6 +63,12 @@ static void add_lines(struct pager *pager, struct answer *answer)
     }
 }
 
+static void add_question(struct pager *pager, struct answer *answer)
+{
+    answer->question = (struct wire_bi_rsp){.id = le16_of(answer->id), .state = BI_STATE_ASK};
+    add_op(pager, answer, OP_BI_RSP)->operand = &answer->question;
+}
+
 static void add_answer(struct pager *pager, struct answer *answer)
 {
     answer->response = (struct wire_bi_rsp){.id = le16_of(answer->id), .state = answer->state};
@@ -70,25 +76,45 @@ static void add_answer(struct pager *pager, struct answer *answer)
     answer->told = true;
 }
 
+static void send_lines(struct pager *pager, struct answer *answer)
+{
+    answer->op_count = 0;
+    answer->asking = answer->told = false;
+    add_lines(pager, answer);
+    for (unsigned i = 0; i < answer->op_count; i++)
+        lane_post(pager->snooper->lane, &answer->ops[i]);
+}
+
+static void send_question(struct pager *pager, struct answer *answer)
+{
+    answer->op_count = 0;
+    answer->asking = true;
+    answer->told = false;
+    add_question(pager, answer);
+    lane_post(pager->snooper->lane, &answer->ops[0]);
+}
+
+/* If an earlier try may have been done, the page may be others' by now, or ours anew in the server's eyes:
+ * then the lines go only if the snoop is still open, since while it is nothing can have happened to the page.
+ */
 void answer_send(struct pager *pager, struct answer *answer)
 {
-    struct lane *lane = pager->snooper->lane;
-
     answer->op_count = 0;
     answer->retry_ns = 0;
+    answer->asking = false;
+    if (answer->unsure && answer->changed)
+        add_question(pager, answer);
     add_lines(pager, answer);
     add_answer(pager, answer);
-    if (!answer->changed) {
-        lane_post(lane, &answer->ops[0]);
+    if (answer->op_count == 1) {
+        lane_post(pager->snooper->lane, &answer->ops[0]);
         return;
     }
-    answer->apart = lane_post_together(lane, answer->ops, answer->op_count) != 0;
-    if (!answer->apart)
-        return;
-    answer->op_count--;
-    answer->told = false;
-    for (unsigned i = 0; i < answer->op_count; i++)
-        lane_post(lane, &answer->ops[i]);
+    answer->apart = lane_post_together(pager->snooper->lane, answer->ops, answer->op_count) != 0;
+    if (answer->apart && answer->unsure)
+        send_question(pager, answer);
+    else if (answer->apart)
+        send_lines(pager, answer);
 }
 
 static void send_rest(struct pager *pager, struct answer *answer)
@@ -196,6 +222,8 @@ static void collect(struct pager *pager, struct answer *answer, uint64_t now_ns)
         answer_give(pager->snooper, answer); /* fenced meanwhile: it holds nothing any more */
     else if (error)
         failed(pager, answer, error, now_ns);
+    else if (answer->asking)
+        send_lines(pager, answer);
     else if (!answer->told)
         send_rest(pager, answer);
     else

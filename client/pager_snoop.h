@@ -30,6 +30,7 @@ struct answer {
     bool taken;
     bool in_hand; /* the page is BUSY until this is over */
     bool apart;   /* the lines are more than a frame: they go first, and the answer when they are there */
+    bool asking;  /* they wait until the server said that the snoop is still open */
     bool told;    /* the answer proper is among the operations */
     uint8_t kind; /* of the snoop */
     uint16_t id;
@@ -42,8 +43,8 @@ struct answer {
     bool unsure;            /* nobody could tell whether an earlier try was done */
     uint64_t verify_ns;     /* done, if the agent was alive after then; 0 */
     unsigned op_count;
-    struct wire_bi_rsp response;
-    struct op ops[PAGE_RUNS_MAX + 1];
+    struct wire_bi_rsp question, response;
+    struct op ops[PAGE_RUNS_MAX + 2];
     uint8_t copy[PAGE_BYTES];
 };
 

@@ -95,6 +95,7 @@ int coherence_find_agent(const struct coherence *coherence, uint32_t agent, uint
 /* The id that the agent's next snoop will have: those before it were sent before now. */
 uint16_t coherence_next_snoop(const struct coherence *coherence, uint16_t number);
 bool coherence_owns(const struct coherence *coherence, uint16_t number, uint64_t page);
+bool coherence_is_open(const struct coherence *coherence, uint16_t number, uint64_t page, uint16_t id);
 int coherence_answer(struct coherence *coherence, uint16_t number, uint64_t page, uint16_t id,
                      enum bi_state state);
 void coherence_evicted(struct coherence *coherence, uint16_t number, uint64_t page);

@@ -36,6 +36,11 @@ bool coherence_owns(const struct coherence *coherence, uint16_t number, uint64_t
     return directory_owns(coherence->directory, number, page);
 }
 
+bool coherence_is_open(const struct coherence *coherence, uint16_t number, uint64_t page, uint16_t id)
+{
+    return directory_is_open(coherence->directory, number, page, id);
+}
+
 int coherence_answer(struct coherence *coherence, uint16_t number, uint64_t page, uint16_t id,
                      enum bi_state state)
 {

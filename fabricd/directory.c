@@ -267,19 +267,35 @@ static void snoop_close(struct directory *directory, struct agent *agent, uint16
     asked(directory, transaction);
 }
 
-int directory_answer(struct directory *directory, uint16_t number, uint64_t page, uint16_t id,
-                     enum bi_state state)
+/* What the snoop belongs to, or NULL. */
+static struct transaction *find_open(const struct directory *directory, uint16_t number, uint64_t page,
+                                     uint16_t id)
 {
-    struct agent *agent = number <= AGENTS_MAX ? directory->agents[number] : NULL;
+    const struct agent *agent = number <= AGENTS_MAX ? directory->agents[number] : NULL;
     struct transaction *transaction;
 
     if (!agent || (uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))
-        return -ENOENT;
+        return NULL;
     transaction = agent->ring[id % agent->capacity];
-    if (!transaction || transaction->page != page)
+    return transaction && transaction->page == page ? transaction : NULL;
+}
+
+bool directory_is_open(const struct directory *directory, uint16_t agent, uint64_t page, uint16_t id)
+{
+    return find_open(directory, agent, page, id) != NULL;
+}
+
+int directory_answer(struct directory *directory, uint16_t number, uint64_t page, uint16_t id,
+                     enum bi_state state)
+{
+    struct transaction *transaction = find_open(directory, number, page, id);
+    struct agent *agent;
+
+    if (!transaction)
         return -ENOENT;
     if (state != BI_STATE_INVALID && (state != BI_STATE_SHARED || transaction->kind != BI_SNP_DATA))
         return -EINVAL;
+    agent = directory->agents[number];
     snoop_close(directory, agent, id, state);
     unblock(directory, agent);
     return 0;

@@ -107,6 +107,9 @@ uint16_t directory_next_snoop(const struct directory *directory, uint16_t agent)
 /* May the agent write changed lines of the page back? Only the owner may. */
 bool directory_owns(const struct directory *directory, uint16_t agent, uint64_t page);
 
+/* Is this snoop open? */
+bool directory_is_open(const struct directory *directory, uint16_t agent, uint64_t page, uint16_t id);
+
 /* The agent answers a snoop. -ENOENT: no such snoop is open (answered before, or the agent was fenced
  * meanwhile); -EINVAL: one cannot keep that (SHARED after an INV). Then nothing has happened. */
 int directory_answer(struct directory *directory, uint16_t agent, uint64_t page, uint16_t id,

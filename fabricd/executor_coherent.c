@@ -332,14 +332,16 @@ static int run_detach(const struct job *job)
 static int answer_snoop(const struct job *job, struct coherence *coherence, uint16_t number)
 {
     static const uint8_t zero[sizeof(((struct wire_bi_rsp *)0)->reserved)];
+    uint64_t page = job->op->offset / PAGE_BYTES;
     struct wire_bi_rsp answer;
     int error;
 
     memcpy(&answer, job->op->operand, sizeof(answer));
-    if (answer.state > BI_STATE_SHARED || memcmp(answer.reserved, zero, sizeof(zero)) != 0)
+    if (answer.state > BI_STATE_ASK || memcmp(answer.reserved, zero, sizeof(zero)) != 0)
         return -EINVAL;
-    error = coherence_answer(coherence, number, job->op->offset / PAGE_BYTES, le16_get(answer.id),
-                             (enum bi_state)answer.state);
+    if (answer.state == BI_STATE_ASK)
+        return coherence_is_open(coherence, number, page, le16_get(answer.id)) ? 0 : -EOWNERDEAD;
+    error = coherence_answer(coherence, number, page, le16_get(answer.id), (enum bi_state)answer.state);
     return error == -ENOENT ? 0 : error; /* nobody waits for it any more: a duplicate */
 }
 

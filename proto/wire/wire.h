@@ -159,6 +159,7 @@ enum bi_snp {
 enum bi_state {
     BI_STATE_INVALID = 0,
     BI_STATE_SHARED = 1,
+    BI_STATE_ASK = 2, /* no answer yet: is the snoop still open? FENCED if it is not */
 };
 
 /* In a BISNP body, `op_count` of them. One page each. */

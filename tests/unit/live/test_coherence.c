@@ -401,9 +401,14 @@ Test(coherence, an_answer_nobody_waits_for_does_nothing)
     send_request(&peers[1]);
     await_snoop(&peers[0], BI_SNP_INV, 0);
     old = peers[0].snoop;
+    answer_snoop(&peers[0], BI_STATE_ASK);
     answer_snoop(&peers[0], BI_STATE_INVALID);
     await_answer(&peers[1], STATUS_OK);
     fetch(&peers[0], OP_MEM_RD_ANY, 0);
+    begin(&peers[0]);
+    add_answer(&peers[0], &old, BI_STATE_ASK);
+    memset(add(&peers[0], OP_MEM_WR, 0, 1, peers[0].agent, 0), 9, LINE_BYTES);
+    ask(&peers[0], STATUS_FENCED); /* lines behind the question stay out, though it owns the page anew */
     begin(&peers[0]);
     add_answer(&peers[0], &old, BI_STATE_INVALID); /* the same again, for a page it has since got back */
     ask(&peers[0], STATUS_OK);
@@ -435,7 +440,7 @@ Test(coherence, a_repeated_request_waits_once)
 /* Malformed by a correct peer's standard, but of no harm to anybody. */
 Test(coherence, nonsense_about_agents_is_refused)
 {
-    struct wire_bi_rsp answer = {.state = 2};
+    struct wire_bi_rsp answer = {.state = 3}, question = {.state = BI_STATE_ASK};
 
     start(1, 60 * NS_PER_S);
     attach(&peers[0]);
@@ -460,6 +465,9 @@ Test(coherence, nonsense_about_agents_is_refused)
     begin(&peers[0]);
     memcpy(add(&peers[0], OP_BI_RSP, 0, 0, peers[0].agent, 0), &answer, sizeof(answer));
     ask(&peers[0], STATUS_INVAL);
+    begin(&peers[0]);
+    memcpy(add(&peers[0], OP_BI_RSP, 0, 0, peers[0].agent, 0), &question, sizeof(question));
+    ask(&peers[0], STATUS_FENCED);
     begin(&peers[0]);
     add(&peers[0], OP_MEM_RD_SHARED, 0, PAGE_LINES, peers[0].agent, (1 << 20) - LINE_BYTES);
     ask(&peers[0], STATUS_RANGE);

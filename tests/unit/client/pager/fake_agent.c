@@ -60,11 +60,15 @@ static void grant(const struct op *op)
         fake->shared_reads++;
 }
 
+void (*fake_on_unknown_answer)(struct fake_page *page);
+
 static int answer_snoop(const struct op *op)
 {
     const struct wire_bi_rsp *response = op->operand;
     struct fake_snoop *snoop = &fake->snoops[le16_get(response->id) % FAKE_SNOOPS];
 
+    if (response->state == BI_STATE_ASK)
+        return snoop->open && snoop->wire.id.raw == response->id.raw ? 0 : -EOWNERDEAD;
     if (!snoop->open || snoop->wire.id.raw != response->id.raw)
         return 0; /* answered before */
     page_at(op->offset)->holding = response->state == BI_STATE_SHARED ? FAKE_SHARED : FAKE_NOTHING;
@@ -73,6 +77,8 @@ static int answer_snoop(const struct op *op)
     if (!fake->unknown_answers)
         return 0;
     fake->unknown_answers--;
+    if (fake_on_unknown_answer)
+        fake_on_unknown_answer(page_at(op->offset));
     return -CXE_EUNKNOWN;
 }
 

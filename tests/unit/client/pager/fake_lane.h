@@ -71,6 +71,9 @@ extern struct fake *fake;
 
 /* Called before a write takes effect, with the lane held; NULL: nothing. */
 extern void (*fake_on_write)(const struct op *op);
+/* Called when an answer to a snoop was taken that its client does not get to know of, the lock held; NULL:
+ * nothing. */
+extern void (*fake_on_unknown_answer)(struct fake_page *page);
 /* Called while a region is being cloned, in the thread that forks. */
 extern void (*fake_on_clone)(void);
 
