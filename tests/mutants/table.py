@@ -156,11 +156,12 @@ MUTANTS = [
            "if (word_state(word) == DIRECTORY_OWNED && word_live_owner(directory, word) == agent)",
            "if (word_state(word) == DIRECTORY_OWNED && !word_live_owner(directory, word))", DIRECTORY),
     Mutant("fabricd/directory.c", "an answer to another page's snoop is taken",
-           "if (!transaction || transaction->page != page)", "if (!transaction)", DIRECTORY),
+           "return transaction && transaction->page == page ? transaction : NULL;", "return transaction;", DIRECTORY),
     Mutant("fabricd/directory.c", "an answer closes a snoop that is no longer open",
-           "if (!agent || (uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n        return -ENOENT;",
-           "if (!agent)\n        return -ENOENT;\n    if ((uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n"
+           "if (!agent || (uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n        return NULL;",
+           "if (!agent)\n        return NULL;\n    if ((uint16_t)(id - agent->first) >= (uint16_t)(agent->next - agent->first))\n"
            "        id = agent->first;", DIRECTORY),
+    Mutant("fabricd/executor_coherent.c", "a closed snoop is called open", "? 0 : -EOWNERDEAD", "? 0 : 0", COHERENCE),
     Mutant("fabricd/directory.c", "a holder may keep a copy that was to be given up",
            "(state != BI_STATE_SHARED || transaction->kind != BI_SNP_DATA)", "state != BI_STATE_SHARED", DIRECTORY),
     Mutant("fabricd/directory.c", "an eviction counts while the page is being asked for",
