@@ -65,7 +65,20 @@ wait_until() {
 }
 
 free_port() {
-    $python -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    # Not one of the kernel's choice: while a daemon is being started again, another program's socket could get it.
+    $python - <<'END'
+import random, socket
+while True:
+    port = random.SystemRandom().randrange(15000, 32000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+        try:
+            udp.bind(("127.0.0.1", port))
+            tcp.bind(("127.0.0.1", port))
+            break
+        except OSError:
+            pass
+print(port)
+END
 }
 
 # forget PID: it is gone, and its number may be somebody else's soon.
