@@ -17,7 +17,7 @@ struct answer *answer_take(struct snooper *snooper)
         if (answer->taken)
             continue;
         answer->taken = true;
-        answer->in_hand = answer->apart = answer->told = answer->unsure = false;
+        answer->in_hand = answer->asking = answer->told = answer->unsure = false;
         answer->changed = answer->retry_ns = answer->verify_ns = 0;
         snooper->answer_count++;
         return answer;
@@ -110,10 +110,11 @@ void answer_send(struct pager *pager, struct answer *answer)
         lane_post(pager->snooper->lane, &answer->ops[0]);
         return;
     }
-    answer->apart = lane_post_together(pager->snooper->lane, answer->ops, answer->op_count) != 0;
-    if (answer->apart && answer->unsure)
+    if (lane_post_together(pager->snooper->lane, answer->ops, answer->op_count) == 0)
+        return;
+    if (answer->unsure)
         send_question(pager, answer);
-    else if (answer->apart)
+    else
         send_lines(pager, answer);
 }
 

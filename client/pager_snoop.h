@@ -29,8 +29,7 @@ struct snoop {
 struct answer {
     bool taken;
     bool in_hand; /* the page is BUSY until this is over */
-    bool apart;   /* the lines are more than a frame: they go first, and the answer when they are there */
-    bool asking;  /* they wait until the server said that the snoop is still open */
+    bool asking;  /* the lines, more than a frame, wait until the server said that the snoop is still open */
     bool told;    /* the answer proper is among the operations */
     uint8_t kind; /* of the snoop */
     uint16_t id;

@@ -564,13 +564,24 @@ Test(coherence, a_deleted_region_says_so_to_all)
 
 /* ---- leases ---- */
 
-static uint64_t fenced(void)
+/* Of all workers. */
+#define SUM_OF(counter) sum_at(offsetof(struct worker_counters, counter))
+
+static uint64_t sum_at(size_t offset)
 {
     uint64_t sum = 0;
 
-    for (unsigned i = 0; i < server.worker_count; i++)
-        sum += __atomic_load_n(&worker_counters(server.workers[i])->fenced_agents, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < server.worker_count; i++) {
+        const char *counters = (const char *)worker_counters(server.workers[i]);
+
+        sum += __atomic_load_n((const uint64_t *)(counters + offset), __ATOMIC_RELAXED);
+    }
     return sum;
+}
+
+static uint64_t fenced(void)
+{
+    return SUM_OF(fenced_agents);
 }
 
 Test(coherence, a_silent_owner_is_fenced_and_its_late_write_back_refused)
@@ -805,11 +816,7 @@ Test(coherence, what_follows_a_wait_happens_after_it)
 
 static uint64_t parked(void)
 {
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < server.worker_count; i++)
-        sum += __atomic_load_n(&worker_counters(server.workers[i])->parked, __ATOMIC_RELAXED);
-    return sum;
+    return SUM_OF(parked);
 }
 
 /* A session that ends takes what waits for it along; others in the same queue go on. */

@@ -336,8 +336,8 @@ Test(lane, a_server_that_was_stopped_for_a_while_has_lost_nothing)
 
     start(pause_once, LANE_PLAIN);
     cr_assert_eq(lane_run(lane, &write, far_ns()), 0);
-    cr_assert_eq(lane_run(lane, &write, far_ns()),
-                 0); /* answered when the server has heard all that came before */
+    /* The next is answered when the server has heard all that came before it. */
+    cr_assert_eq(lane_run(lane, &write, far_ns()), 0);
     cr_assert_gt(load_relaxed(&server.hellos), 3, "the lane had its doubts");
     cr_assert_eq(server.session_count, 3, "the session is the same");
     stop();
