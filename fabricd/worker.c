@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "atomic.h"
@@ -28,24 +29,47 @@
 #define ROUND_FRAMES_MAX 64 /* taken from one endpoint before the loop looks around */
 #define QUIET_NS         (100 * NS_PER_MS)
 #define HOUSEKEEPING_NS  (10 * NS_PER_MS) /* while there are always frames: at the latest so often */
-#define LATE_LEASE_PART  4                /* of a lease: who is later than that was stopped */
+#define PORT_PATIENCE_NS (5 * NS_PER_S)
+#define PORT_RETRY_NS    (20 * NS_PER_MS)
+#define LATE_LEASE_PART  4 /* of a lease: who is later than that was stopped */
 
 #define container_of(member, type, name) ((type *)((char *)(member)-offsetof(type, name)))
 
 /* ---- boot ---- */
+
+/* A daemon that was killed holds its ports a little longer than it lives: the kernel takes its io_uring down
+ * in the background, and the sockets with it. So a port in use is waited for before it is called taken. */
+static int listen_on(struct worker *worker, unsigned listener, const char *address)
+{
+    const struct worker_options *options = &worker->options;
+    const struct timespec pause = {.tv_nsec = PORT_RETRY_NS};
+    uint64_t deadline_ns = clock_now_ns() + PORT_PATIENCE_NS;
+    bool told = false;
+
+    for (;;) {
+        int error = transport_listen(options->transport, &options->listen[listener], options->index,
+                                     options->count, options->fault, &worker->endpoints[listener]);
+
+        if (error != -EADDRINUSE || clock_now_ns() >= deadline_ns)
+            return error;
+        if (!told)
+            log_info("waiting up to %u s for %s, which is in use", (unsigned)(PORT_PATIENCE_NS / NS_PER_S),
+                     address);
+        told = true;
+        nanosleep(&pause, NULL);
+    }
+}
 
 static int listen_all(struct worker *worker, char *why_out, size_t why_bytes)
 {
     const struct worker_options *options = &worker->options;
 
     for (unsigned i = 0; i < options->listen_count; i++) {
-        char text[64];
-        int error = transport_listen(options->transport, &options->listen[i], options->index, options->count,
-                                     options->fault, &worker->endpoints[i]);
+        char address[64];
+        int error = listen_on(worker, i, address_format(&options->listen[i], address, sizeof(address)));
 
         if (error) {
-            snprintf(why_out, why_bytes, "cannot listen on %s over %s: %s",
-                     address_format(&options->listen[i], text, sizeof(text)), options->transport,
+            snprintf(why_out, why_bytes, "cannot listen on %s over %s: %s", address, options->transport,
                      strerror(-error));
             return error;
         }

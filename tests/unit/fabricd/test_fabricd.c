@@ -204,6 +204,22 @@ Test(fabricd, refuses_to_start_twice_on_one_port)
     stop(&first);
 }
 
+/* As a killed daemon's sockets are: its io_uring is taken down in the background. */
+Test(fabricd, waits_for_a_port_that_becomes_free)
+{
+    struct child first, second;
+    char config[256];
+
+    start(&first, SMALL, 0);
+    snprintf(config, sizeof(config), "workers: 2\nlisten: ['127.0.0.1:%u']\npool: {size: 1M}\n",
+             port_of(&first));
+    start(&second, config, 0);
+    expect_to_hear(&second, "waiting up to 5 s for 127.0.0.1:");
+    stop(&first);
+    expect_to_hear(&second, "serving ");
+    stop(&second);
+}
+
 Test(fabricd, refuses_the_control_socket_of_another)
 {
     struct child first, second;
