@@ -182,12 +182,16 @@ static void sweep(struct pager *pager)
 static void fence(struct pager *pager, uint64_t now_ns)
 {
     struct snooper *snooper = pager->snooper;
+    const uint64_t lost_before = load_relaxed(&pager->counters.poisoned_pages);
 
     store_release(&snooper->agent, 0u);
     fence_seq_cst(); /* pairs with the one in lease_install_begin */
     answer_forget_all(pager);
     snoop_forget_all(snooper);
     sweep(pager);
+    if (load_relaxed(&pager->counters.poisoned_pages) != lost_before)
+        pager_complain("a lease ran out; pages are poisoned whose stores are lost, in the coherent mapping",
+                       pager->base);
     snooper->old = snooper->attached;
     snooper->attached = 0;
     snooper->renew_ns = now_ns;

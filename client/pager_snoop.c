@@ -4,12 +4,15 @@
  * that is not here, and every page can be given up at any time but for a store that has not reached the
  * server. What each state of a page makes of a snoop:
  *
- *   ABSENT, POISONED  there is nothing
- *   FETCHING          there is nothing, and what is on its way is marked as no longer true (PAGE_SNOOPED).
- * The answer must not wait for it: it may be waiting at the server for this very answer CLEAN dropped; or no
- * longer owned, where the other only wants to read DIRTY             protected, copied, its changed lines
- * sent in front of the answer; then dropped or clean BUSY, CLEANING, DROPPING   somebody is at it, who waits
- * for nothing that could wait for us: a moment later
+ *   ABSENT, POISONED        there is nothing
+ *   FETCHING                there is nothing, and what is on its way is marked as no longer true
+ *                           (PAGE_SNOOPED). The answer must not wait for it: the fetch may be waiting at
+ *                           the server for this very answer
+ *   CLEAN                   dropped; or no longer owned, where the other only wants to read
+ *   DIRTY                   protected, copied, its changed lines sent in front of the answer; then dropped
+ *                           or clean
+ *   BUSY, CLEANING,         somebody is at it, who waits for nothing that could wait for us: a moment
+ *   DROPPING                later
  *
  * A page that has just come for an access is left alone for HOLD_NS, so that the access gets its turn: else
  * two clients could pass a page to and fro without either of them ever using it. Where it came for a store,

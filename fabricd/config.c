@@ -17,7 +17,7 @@
 #define DEFAULT_POOL_BYTES       (256ull << 20)
 #define DEFAULT_SPIN_NS          (50 * NS_PER_US)
 #define DEFAULT_IDLE_TIMEOUT_NS  (60 * NS_PER_S)
-#define DEFAULT_LEASE_NS         NS_PER_S
+#define DEFAULT_LEASE_NS         (5 * NS_PER_S)
 #define DEFAULT_DRAIN_TIMEOUT_NS (5 * NS_PER_S)
 #define DEFAULT_INITS_PER_SECOND 2000
 #define DEFAULT_INIT_BURST       200

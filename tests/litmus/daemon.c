@@ -43,8 +43,9 @@ static _Noreturn void be_daemon(const struct daemon *daemon, unsigned workers, c
                                             {"handshake.per_second", "--per-second", "100000"},
                                             {"handshake.burst", "--burst", "10000"},
                                             {"drain_timeout", "--drain-timeout", "0s"},
+                                            {"lease", "--lease", "60s"}, /* none is to be lost here */
                                             {"log_level", "--log-level", "error"}},
-                              .override_count = 9};
+                              .override_count = 10};
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setenv("XDG_RUNTIME_DIR", daemon->directory, 1);

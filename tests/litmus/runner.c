@@ -225,13 +225,25 @@ static void start_helper(struct runner *runner, unsigned thread, bool mapped)
     helper->answer_fd = answers[0];
 }
 
+/* Fails the test, saying how that process ended. */
+static void mourn(const struct runner *runner, unsigned thread)
+{
+    int status = 0;
+
+    waitpid(runner->helpers[thread].pid, &status, 0);
+    cr_assert_fail("process %u of the test is gone: %s %d; %s", thread,
+                   WIFSIGNALED(status) ? "signal" : "exit status",
+                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), runner->board->why);
+}
+
 /* Returns what board->error is then. */
 static int await_helpers(struct runner *runner, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         char byte;
 
-        cr_assert_eq(read(runner->helpers[i].answer_fd, &byte, 1), 1, "process %u of the test is gone", i);
+        if (read(runner->helpers[i].answer_fd, &byte, 1) != 1)
+            mourn(runner, i);
     }
     return load_acquire(&runner->board->error);
 }
