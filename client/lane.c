@@ -11,9 +11,8 @@
 #include "lane_internal.h"
 #include "least.h"
 
-#define LANE_SPIN_NS                                                                      \
-    (50 * NS_PER_US) /* look for the answer so long before sleeping: a wake-up costs more \
-                      */
+#define LANE_SPIN_NS   (50 * NS_PER_US)  /* look for the answer so long: a wake-up costs more than that */
+#define LANE_ALONE_NS  (5 * NS_PER_US)   /* and so long of it without offering the core to others */
 #define LANE_REST_NS   (100 * NS_PER_MS) /* unused for so long: hear first what the server said meanwhile */
 #define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
 #define LOCK_SPINS     200
@@ -394,10 +393,24 @@ void lane_push(struct lane *lane)
         upkeep(lane, clock_now_ns());
 }
 
+/* What it waits for takes long, or comes when it comes; and whoever is to send it may need this very core.
+ * Who listens and has sent an answer to a snoop stays up for the server's, though: to be woken for that would
+ * take the core from the one who wanted the page, and cost more. */
+static bool sleeps_at_once(const struct lane *lane)
+{
+    return lane->kind == LANE_WAITING || (lane->kind == LANE_LISTENING && lane->busy == 0);
+}
+
+/* Is somebody waiting for what this lane brings? Else its thread gives way to others. */
+static bool urgent(const struct lane *lane)
+{
+    return lane->kind == LANE_PLAIN || lane->kind == LANE_QUEUE;
+}
+
 /* Looks for frames a few times: most of the waiting is done here, so nothing else is. */
 static bool poll_frames(struct lane *lane)
 {
-    for (unsigned polls = 0; polls < POLLS; polls++) {
+    for (unsigned polls = urgent(lane) ? POLLS : 1; polls; polls--) {
         if (take_frames(lane))
             return true;
         cpu_relax();
@@ -405,24 +418,31 @@ static bool poll_frames(struct lane *lane)
     return false;
 }
 
-/* What it waits for takes long, or comes when it comes; and whoever is to send it may need this very core. */
-static bool sleeps_at_once(const struct lane *lane)
+/* What to do until a frame comes, `heard_ns` being when one came last: look again, and after a moment offer
+ * the core to others, since who is to answer, or to give a page up first, may need this very one; then sleep.
+ * True: `wake_fd` is readable. */
+static bool pass_time(struct lane *lane, uint64_t heard_ns, uint64_t now_ns, uint64_t deadline_ns,
+                      int wake_fd)
 {
-    return lane->kind == LANE_WAITING || lane->kind == LANE_LISTENING;
+    if (sleeps_at_once(lane) || now_ns >= heard_ns + LANE_SPIN_NS)
+        return sleep_for_frame(lane, deadline_ns, wake_fd);
+    if (!urgent(lane) || now_ns >= heard_ns + LANE_ALONE_NS)
+        sched_yield();
+    return false;
 }
 
 /* Progresses until *done, the deadline (-ETIMEDOUT), or until `wake_fd` (-1: none) is readable (-EINTR). */
 static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void *), const void *what,
                       uint64_t deadline_ns, int wake_fd)
 {
-    uint64_t spin_until_ns = 0;
+    uint64_t now_ns = clock_now_ns(), heard_ns = now_ns;
 
     lane->completed = 0;
     lane->snooped = 0;
-    lane_push(lane);
+    if (lane->posted_first)
+        upkeep(lane, now_ns);
     for (;;) {
         bool heard = poll_frames(lane);
-        uint64_t now_ns;
 
         if (!lane->broken && done(lane, what)) {
             if (lane->posted_first && lane_sends(lane))
@@ -435,9 +455,9 @@ static int wait_until(struct lane *lane, bool (*done)(struct lane *, const void 
             return 0;
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
-        if (heard || spin_until_ns == 0)
-            spin_until_ns = now_ns + (sleeps_at_once(lane) ? 0 : LANE_SPIN_NS);
-        if (now_ns >= spin_until_ns && sleep_for_frame(lane, deadline_ns, wake_fd))
+        if (heard)
+            heard_ns = now_ns;
+        if (pass_time(lane, heard_ns, now_ns, deadline_ns, wake_fd))
             return -EINTR;
     }
 }

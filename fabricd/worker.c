@@ -31,7 +31,8 @@
 #define HOUSEKEEPING_NS  (10 * NS_PER_MS) /* while there are always frames: at the latest so often */
 #define PORT_PATIENCE_NS (5 * NS_PER_S)
 #define PORT_RETRY_NS    (20 * NS_PER_MS)
-#define LATE_LEASE_PART  4 /* of a lease: who is later than that was stopped */
+#define ALONE_NS         (10 * NS_PER_US) /* of a spin: without offering the core to others */
+#define LATE_LEASE_PART  4                /* of a lease: who is later than that was stopped */
 
 #define container_of(member, type, name) ((type *)((char *)(member)-offsetof(type, name)))
 
@@ -186,6 +187,7 @@ static unsigned receive_round(struct worker *worker, uint64_t now_ns)
             if (bytes <= 0)
                 break; /* empty; or an error that concerns one peer, whose session will say so */
             worker->burst = ++frames;
+            worker->snooping = false;
             worker_frame(worker, i, &from, (size_t)bytes, now_ns);
         }
     }
@@ -220,7 +222,7 @@ static void end_removed_tenants(struct worker *worker, uint64_t now_ns)
     }
 }
 
-static void take_mail(struct worker *worker, uint64_t now_ns)
+void worker_take_mail(struct worker *worker, uint64_t now_ns)
 {
     struct mail *chain = mailbox_take(worker->options.mailboxes, worker->options.index), *mail;
 
@@ -335,7 +337,7 @@ static void loop(struct worker *worker)
         end_removed_tenants(worker, now_ns); /* before their next request is served */
         worker->burst = 0;
         frames = receive_round(worker, now_ns);
-        take_mail(worker, now_ns);
+        worker_take_mail(worker, now_ns);
         run_timers(worker, now_ns);
         now_ns = clock_now_ns();
         note_lateness(worker, before_ns, now_ns);
@@ -347,7 +349,10 @@ static void loop(struct worker *worker)
                 housekeeping(worker, now_ns);
         } else if (keep_spinning(worker, now_ns)) {
             COUNT(worker, spin_ns, now_ns - before_ns);
-            cpu_relax();
+            if (worker->snooping || now_ns - worker->last_frame_ns > ALONE_NS)
+                sched_yield(); /* who is to send the next one may need this very core */
+            else
+                cpu_relax();
         } else {
             now_ns = rest(worker, now_ns);
         }

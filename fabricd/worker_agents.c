@@ -20,6 +20,7 @@ static void send_snoops(struct worker *worker, struct session *session, const st
     worker_put_header(worker, &header);
     memcpy(worker_body(worker), snoops, count * sizeof(*snoops));
     worker_send_body(worker, session, sizeof(header) + count * sizeof(*snoops), now_ns);
+    worker->snooping = true;
 }
 
 /* Once, and it may get lost: the agent's next word gets FENCED in any case. */

@@ -107,14 +107,35 @@ static void respond(struct worker *worker, struct session *session, const struct
     worker_send_body(worker, session, sizeof(header) + execution->result_bytes, now_ns);
 }
 
-void worker_finish(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
-                   uint64_t digest, const struct execution *execution, uint64_t counter, uint64_t now_ns)
+/* Takes note of what was done, so that a repeat of the request only gets the same answer. */
+static void record(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
+                   uint64_t digest, const struct execution *execution)
 {
     slots_record(&session->slots, seq, mutates, digest, execution->done, execution->status,
                  worker_body(worker), mutates ? (uint16_t)execution->result_bytes : 0);
     session->requests++;
     count_execution(worker, execution);
+}
+
+void worker_finish(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
+                   uint64_t digest, const struct execution *execution, uint64_t counter, uint64_t now_ns)
+{
+    record(worker, session, seq, mutates, digest, execution);
     respond(worker, session, execution, seq, counter, now_ns);
+}
+
+/* Who waits for a page comes before who has given it up: nobody waits for that one's answer. */
+static void finish_snooped(struct worker *worker, struct session *session, uint64_t seq, bool mutates,
+                           uint64_t digest, const struct execution *execution, uint64_t counter,
+                           uint64_t now_ns)
+{
+    const uint32_t id = session->id;
+
+    record(worker, session, seq, mutates, digest, execution);
+    worker_take_mail(worker, now_ns);
+    session = session_find(worker->sessions, id); /* one of the mails may have ended it */
+    if (session)
+        respond(worker, session, execution, seq, counter, now_ns);
 }
 
 static void execute(struct worker *worker, struct session *session, const uint8_t *body, size_t body_bytes,
@@ -123,13 +144,15 @@ static void execute(struct worker *worker, struct session *session, const uint8_
     struct requester requester =
         worker_requester(worker, session, park_waiter(&worker->park, session->tenant), now_ns);
     struct execution execution = {0};
+    const uint64_t seq = le64_get(((const struct body_header *)body)->seq);
 
     if (executor_run(worker->options.executor, &requester, body, body_bytes, worker_body(worker),
                      &execution) == -EINPROGRESS)
         worker_park(worker, session, body, body_bytes, summary, digest, &execution, now_ns);
+    else if (execution.snoop_answers > 0 && execution.result_bytes == 0)
+        finish_snooped(worker, session, seq, summary->mutates, digest, &execution, counter, now_ns);
     else
-        worker_finish(worker, session, le64_get(((const struct body_header *)body)->seq), summary->mutates,
-                      digest, &execution, counter, now_ns);
+        worker_finish(worker, session, seq, summary->mutates, digest, &execution, counter, now_ns);
 }
 
 static void remember(struct worker *worker, struct session *session, uint64_t seq, uint64_t counter,

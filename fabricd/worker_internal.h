@@ -49,6 +49,7 @@ struct worker {
     uint64_t gap_ns;          /* smoothed time between bursts: is spinning worth it? */
     uint64_t housekeeping_ns; /* due then, however busy */
     unsigned burst;           /* frames taken in this round of the loop, for DevLoad */
+    bool snooping;            /* a snoop went out, and nothing has come since */
     struct worker_counters counters;
     bool stopping;            /* written by worker_stop, read by the thread: atomic */
     bool draining;            /* written by worker_drain: atomic */
@@ -115,6 +116,8 @@ void worker_obey(struct worker *worker, struct worker_order *order, uint64_t now
 void worker_adopt(struct worker *worker, struct coherence_binding *binding);
 void worker_mail_for_binding(struct worker *worker, struct coherence_binding *binding, uint64_t now_ns);
 void worker_attend(struct worker *worker, struct coherence_binding *binding, uint64_t now_ns);
+/* What other threads have for this worker, done now. It may end sessions. */
+void worker_take_mail(struct worker *worker, uint64_t now_ns);
 /* The worker was not there for a while: that is not its clients' fault. */
 void worker_extend_leases(struct worker *worker, uint64_t lost_ns, uint64_t now_ns);
 /* At the end, when no other worker runs any more. */
