@@ -12,7 +12,7 @@
 #include "least.h"
 
 #define LANE_SPIN_NS   (50 * NS_PER_US)  /* look for the answer so long: a wake-up costs more than that */
-#define LANE_ALONE_NS  (5 * NS_PER_US)   /* and so long of it without offering the core to others */
+#define LANE_ALONE_NS  (8 * NS_PER_US)   /* and so long of it without offering the core to others */
 #define LANE_REST_NS   (100 * NS_PER_MS) /* unused for so long: hear first what the server said meanwhile */
 #define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
 #define LOCK_SPINS     200

@@ -8,7 +8,7 @@
 #include "clock.h"
 #include "least.h"
 
-#define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while so many are in flight */
+#define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while more are in flight */
 
 static size_t body_limit(const struct lane *lane)
 {
@@ -282,6 +282,14 @@ static void number_rests(struct lane *lane)
     }
 }
 
+/* May a queue's part-filled frame wait for more? While enough is in flight; and while anything is, and the
+ * user has completions to take, since more will come of them. Else the frames of a user who takes few at a
+ * time become as short as that, and stay so. */
+static bool lets_wait(const struct lane *lane)
+{
+    return lane->window.in_flight > (lane->untaken > 0 ? 0 : BATCH_FRAMES);
+}
+
 void lane_fill(struct lane *lane)
 {
     if (lane->rests > 0) {
@@ -298,7 +306,7 @@ void lane_fill(struct lane *lane)
             return;
         }
     }
-    if (lane->kind != LANE_QUEUE || lane->window.in_flight <= BATCH_FRAMES)
+    if (lane->kind != LANE_QUEUE || !lets_wait(lane))
         lane_flush(lane);
 }
 

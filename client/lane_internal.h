@@ -102,6 +102,7 @@ struct lane {
     struct op *posted_first, *posted_last;
     unsigned busy;
     unsigned completed; /* since the last lane_progress */
+    unsigned untaken;   /* a queue's: completions that its user has not seen yet */
     enum lane_kind kind;
     struct order *order;                                                            /* a queue's; else NULL */
     void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count); /* a listening lane's */

@@ -132,11 +132,13 @@ static void finished(struct op *op, int result)
         const struct operand *operand = operand_of(queue, entry);
         memcpy(operand->old_out, &operand->old, 1u << op->width_log2);
     }
-    if (op->opcode == OP_FENCE)
+    if (op->opcode == OP_FENCE) {
         queue->taken--;
-    else
+    } else {
         queue->ready[queue->ready_end++ % queue->depth] =
             (struct cxe_completion){.context = entry->context, .result = result};
+        queue->lane->untaken++;
+    }
     entry->next = queue->free;
     queue->free = entry;
 }
@@ -319,6 +321,7 @@ static unsigned take_ready(struct cxe_queue *queue, struct cxe_completion *compl
     while (count < most && queue->ready_first != queue->ready_end)
         completions[count++] = queue->ready[queue->ready_first++ % queue->depth];
     queue->taken -= count;
+    queue->lane->untaken -= count;
     return count;
 }
 

@@ -66,12 +66,14 @@ static uint64_t choose_line(struct inflight *inflight, uint32_t number)
 
 static int start_kind(struct inflight *inflight, struct place *place, void *context)
 {
-    const uint64_t found = inflight->changes[place->offset / CXE_LINE_BYTES], next = found + 1;
+    uint64_t found, next;
 
-    switch (place->kind) {
-    case INFLIGHT_READ:
+    if (place->kind == INFLIGHT_READ) /* without a look at the table, see check */
         return cxe_queue_read(inflight->queue, inflight->region, place->offset, place->line,
                               sizeof(place->line), context);
+    found = inflight->changes[place->offset / CXE_LINE_BYTES];
+    next = found + 1;
+    switch (place->kind) {
     case INFLIGHT_WRITE:
         place->line[0] = bench_word_at(place->offset);
         place->line[1] = next;
@@ -80,6 +82,7 @@ static int start_kind(struct inflight *inflight, struct place *place, void *cont
     case INFLIGHT_CAS:
         return cxe_queue_cas(inflight->queue, inflight->region, place->offset + WORD_BYTES, WORD_BYTES,
                              &found, &next, &place->old, context);
+    case INFLIGHT_READ:
     case INFLIGHT_MIXED:
     case INFLIGHT_MIXES:
         break;
