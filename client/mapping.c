@@ -64,7 +64,7 @@ static int check_mode(const struct cxe_region *region, struct cxe_map_options *o
 
 static int check_policy(const struct cxe_map_options *options)
 {
-    const uint32_t known = CXE_MAP_READ_ONLY | CXE_MAP_NO_PREFETCH | CXE_MAP_NO_CLEANER;
+    const uint32_t known = CXE_MAP_READ_ONLY | CXE_MAP_NO_PREFETCH | CXE_MAP_NO_CLEANER | CXE_MAP_WHOLE_PAGES;
 
     if (options->flags & ~known)
         return fail(-EINVAL, "flags 0x%x: only those of enum cxe_map_flags are known", options->flags);

@@ -269,12 +269,12 @@ static void size_up(struct pager *pager)
 
     pager->fetch_count = prefetch ? clamp(local / 256, 2, FETCHES_MAX) : 0;
     pager->fetch_pages = FETCH_PAGES;
-    bool writable = !(pager->flags & CXE_MAP_READ_ONLY);
+    bool prints = !(pager->flags & (CXE_MAP_READ_ONLY | CXE_MAP_WHOLE_PAGES));
     uint64_t bytes = (uint64_t)(local - pager->fetch_count * FETCH_PAGES) * PAGE_BYTES;
-    pager->cache_pages = (uint32_t)(bytes / (PAGE_BYTES + (writable ? sizeof(struct print) : 0)));
+    pager->cache_pages = (uint32_t)(bytes / (PAGE_BYTES + (prints ? sizeof(struct print) : 0)));
     if (pager->cache_pages > pager->page_count)
         pager->cache_pages = pager->page_count;
-    pager->print_count = writable ? pager->cache_pages : 0;
+    pager->print_count = prints ? pager->cache_pages : 0;
     pager->free_pages = (int32_t)pager->cache_pages;
     pager->low_pages = pager->cache_pages < pager->page_count ? clamp(pager->cache_pages / 32, 4, 512) : 0;
     pager->high_pages = pager->low_pages * 2;

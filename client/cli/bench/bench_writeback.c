@@ -17,8 +17,9 @@
 #define LEAST_PAGES   DIRTY_PAGES
 #define BYTES_TO_MB   1e-6
 #define GOAL_ONE_LINE 0.1  /* of the bytes of whole pages */
-#define GOAL_WHOLE    0.95 /* of the speed of operations */
+#define GOAL_WHOLE    0.95 /* of the speed of a mapping that does not ask which lines changed */
 
+/* A region and its mapping. */
 struct writeback_bench {
     struct cxe_connection *connection;
     struct cxe_region *region;
@@ -27,7 +28,7 @@ struct writeback_bench {
     uint64_t pass; /* what is written, so that it is a change */
 };
 
-/* A probe's context: how much of each page is changed. */
+/* A probe's context: where, and how much of each page is changed. */
 struct dirt {
     struct writeback_bench *bench;
     unsigned lines;
@@ -107,19 +108,20 @@ static int bytes_run(void *context, uint64_t duration_ns, struct bench_sample *s
 }
 
 static int measure_bytes(const struct bench_options *options, struct bench_report *report,
-                         const struct bench_link *link, struct writeback_bench *bench)
+                         const struct bench_link *link, struct writeback_bench *lines,
+                         struct writeback_bench *pages)
 {
-    struct dirt one = {bench, 1}, all = {bench, PAGE_LINES};
+    struct dirt subject = {lines, 1}, floor = {pages, 1};
     char name[96];
     const struct bench_comparison comparison = {
         .name = name,
         .kind = BENCH_COST,
         .unit = "B/page",
         .scale = 1,
-        .subject = {bytes_run, &one},
-        .floors = {{bytes_run, &all}},
+        .subject = {bytes_run, &subject},
+        .floors = {{bytes_run, &floor}},
         .floor_count = 1,
-        .floor_name = "all lines changed",
+        .floor_name = "the same as whole pages",
         .ratio_goal = GOAL_ONE_LINE,
         .least_work = LEAST_PAGES,
     };
@@ -180,7 +182,8 @@ static int write_run(void *context, uint64_t duration_ns, struct bench_sample *s
 }
 
 static int measure_time(const struct bench_options *options, struct bench_report *report,
-                        const struct bench_link *link, struct writeback_bench *bench)
+                        const struct bench_link *link, const char *what, struct bench_probe subject,
+                        struct bench_probe floor, const char *floor_name, double goal)
 {
     char name[96];
     const struct bench_comparison comparison = {
@@ -188,40 +191,78 @@ static int measure_time(const struct bench_options *options, struct bench_report
         .kind = BENCH_RATE,
         .unit = "MB/s",
         .scale = PAGE_BYTES * BYTES_TO_MB,
-        .subject = {sync_run, bench},
-        .floors = {{write_run, bench}},
+        .subject = subject,
+        .floors = {floor},
         .floor_count = 1,
-        .floor_name = "the same by cxe_write",
-        .ratio_goal = GOAL_WHOLE,
+        .floor_name = floor_name,
+        .ratio_goal = goal,
         .least_work = LEAST_PAGES,
     };
 
-    snprintf(name, sizeof(name), "%s.writeback_whole_pages", link->name);
+    snprintf(name, sizeof(name), "%s.%s", link->name, what);
     return bench_compare(options, report, &comparison);
+}
+
+static int measure(const struct bench_options *options, struct bench_report *report,
+                   const struct bench_link *link, struct writeback_bench *lines,
+                   struct writeback_bench *pages)
+{
+    const struct bench_probe by_lines = {sync_run, lines}, by_pages = {sync_run, pages},
+                             written = {write_run, pages};
+    int error = measure_bytes(options, report, link, lines, pages);
+
+    if (!error)
+        error = measure_time(options, report, link, "writeback_all_dirty", by_lines, by_pages,
+                             "the same as whole pages", GOAL_WHOLE);
+    if (!error)
+        error = measure_time(options, report, link, "writeback_whole_pages", by_pages, written,
+                             "the same by cxe_write", 0);
+    return error;
+}
+
+/* ---- mappings ---- */
+
+static int open_mapping(const struct bench_options *options, struct cxe_connection *connection,
+                        uint32_t flags, struct writeback_bench *bench)
+{
+    const struct cxe_map_options map = {.local_bytes = 2 * REGION_BYTES, .flags = flags};
+    void *memory;
+    int error = bench_region_make(connection, REGION_BYTES, 0, &bench->region);
+
+    if (error)
+        return error;
+    error = bench_map(options, bench->region, &map, &memory);
+    if (error) {
+        bench_region_drop(connection, bench->region);
+        return bench_fail_call(error, "cxe_map");
+    }
+    bench->connection = connection;
+    bench->memory = memory;
+    return 0;
+}
+
+static int close_mapping(struct writeback_bench *bench)
+{
+    int error = cxe_unmap(bench->memory);
+
+    bench_region_drop(bench->connection, bench->region);
+    return error ? bench_fail_call(error, "cxe_unmap") : 0;
 }
 
 int bench_writeback(const struct bench_options *options, struct bench_report *report,
                     const struct bench_link *link, struct cxe_connection *connection)
 {
-    const struct cxe_map_options map = {.local_bytes = 2 * REGION_BYTES};
-    struct writeback_bench bench = {.connection = connection};
-    void *memory;
-    int error = bench_region_make(connection, REGION_BYTES, 0, &bench.region);
+    struct writeback_bench lines = {0}, pages = {0};
+    int error = open_mapping(options, connection, 0, &lines), closing;
 
     if (error)
         return error;
-    error = bench_map(options, bench.region, &map, &memory);
-    if (error) {
-        bench_fail_call(error, "cxe_map");
-        goto drop_region;
+    error = open_mapping(options, connection, CXE_MAP_WHOLE_PAGES, &pages);
+    if (!error) {
+        error = measure(options, report, link, &lines, &pages);
+        closing = close_mapping(&pages);
+        error = error ? error : closing;
     }
-    bench.memory = memory;
-    error = measure_bytes(options, report, link, &bench);
-    if (!error)
-        error = measure_time(options, report, link, &bench);
-    if (cxe_unmap(memory) != 0 && !error)
-        error = bench_fail_call(-EIO, "cxe_unmap");
-drop_region:
-    bench_region_drop(connection, bench.region);
-    return error;
+    closing = close_mapping(&lines);
+    return error ? error : closing;
 }

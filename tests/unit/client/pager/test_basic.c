@@ -108,6 +108,11 @@ Test(basic, random_stores_without_a_cleaner)
     against_shadow(4 * MIB, MIB, 40000, (struct cxe_map_options){.flags = CXE_MAP_NO_CLEANER});
 }
 
+Test(basic, random_stores_written_back_as_whole_pages)
+{
+    against_shadow(4 * MIB, MIB, 40000, (struct cxe_map_options){.flags = CXE_MAP_WHOLE_PAGES});
+}
+
 Test(basic, random_stores_in_thread_mode)
 {
 #ifdef __SANITIZE_THREAD__
