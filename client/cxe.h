@@ -310,10 +310,17 @@ enum cxe_advice {
     CXE_ADVICE_REFRESH =
         4, /* drop the range's clean pages, so that the next access fetches what is there now; poisoned pages
               are asked for again. Not needed where the mapping is coherent, and harmless */
+    CXE_ADVICE_DISCARD =
+        5, /* give up the range's changes that the server has not got: its pages are dropped, changed or not,
+              and the next access fetches what is there. For who is told by cxe_sync or cxe_unmap that they
+              cannot be written back (-ESTALE: the region is gone), and wants to go on without. Waits for a
+              write-back under way. A page that a system call of another thread is using stays */
 };
 int cxe_advise(void *address, size_t bytes, enum cxe_advice advice);
 
-/* Writes back everything, then unmaps. If that fails the mapping stays, and so does its data. */
+/* Writes back everything, then unmaps. If that fails the mapping stays, and so does its data: cxe_sync tells
+ * of which ranges. It can be tried again, also after CXE_ADVICE_DISCARD of what may be lost (-EOWNERDEAD: is
+ * lost, and CXE_ADVICE_REFRESH does), with no server as well. */
 int cxe_unmap(void *address);
 
 struct cxe_map_info {

@@ -125,6 +125,21 @@ int cxe_map(struct cxe_region *region, const struct cxe_map_options *options, vo
     return pager_map(region, options, NULL, address_out);
 }
 
+static int sync_failed(int error, const void *address)
+{
+    if (error == -EOWNERDEAD)
+        return fail(
+            error,
+            "stores to the mapping at %p are lost: its lease ran out, and others may have changed the "
+            "same pages since (CXE_ADVICE_REFRESH fetches them again)",
+            address);
+    return fail(
+        error,
+        "changes of the mapping at %p cannot be written back: %s (they stay; CXE_ADVICE_DISCARD gives "
+        "them up)",
+        address, strerror(-error));
+}
+
 int cxe_unmap(void *address)
 {
     struct pager *pager = pager_find(address);
@@ -133,9 +148,10 @@ int cxe_unmap(void *address)
         return fail(-EINVAL, "%p is not the start of a mapping", address);
     struct cxe_region *region = pager->region;
     int rc = pager_close(pager);
-    if (rc == 0)
-        forget_mapping(region);
-    return rc;
+    if (rc)
+        return sync_failed(rc, address);
+    forget_mapping(region);
+    return 0;
 }
 
 /* ---- ranges of a mapping ---- */
@@ -156,17 +172,6 @@ static int span_of(const void *address, size_t bytes, struct span *span_out)
     span_out->first = (uint32_t)(offset / PAGE_BYTES);
     span_out->count = (uint32_t)((offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES) - span_out->first;
     return 0;
-}
-
-static int sync_failed(int error, const void *address)
-{
-    if (error == -EOWNERDEAD)
-        return fail(
-            error,
-            "stores to the mapping at %p are lost: its lease ran out, and others may have changed the "
-            "same pages since (CXE_ADVICE_REFRESH fetches them again)",
-            address);
-    return fail(error, "changes of the mapping at %p cannot be written back: %s", address, strerror(-error));
 }
 
 int cxe_sync(void *address, size_t bytes)
@@ -214,6 +219,9 @@ static int advise(const struct span *span, enum cxe_advice advice)
         return rc;
     case CXE_ADVICE_REFRESH:
         range_refresh(span->pager, span->first, span->count);
+        return 0;
+    case CXE_ADVICE_DISCARD:
+        range_give_up(span->pager, span->first, span->count);
         return 0;
     }
     return -EINVAL;

@@ -558,7 +558,7 @@ int pager_close(struct pager *pager)
     int rc = writeback_range(pager, 0, pager->page_count);
     pager_end(pager, &saved);
     if (rc)
-        return fail(rc, "the mapping's changes cannot be written back: %s", strerror(-rc));
+        return rc;
     thread_stop(pager);
     signals_block(&saved);
     prefetch_stop(pager);

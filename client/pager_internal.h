@@ -496,6 +496,8 @@ void pager_table_remove(struct pager *pager);
 
 /* Drops the clean pages of the range, what is being fetched too, and forgets that pages were poisoned. */
 void range_refresh(struct pager *pager, uint32_t first, uint32_t count);
+/* The same, and changed pages as well, with their changes. */
+void range_give_up(struct pager *pager, uint32_t first, uint32_t count);
 void range_discard(struct pager *pager, uint32_t first, uint32_t count);
 
 int pager_open(struct cxe_region *region, const struct cxe_map_options *options,

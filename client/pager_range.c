@@ -1,4 +1,4 @@
-/* pager_range.c - whole ranges at the program's request: pin, discard, refresh */
+/* pager_range.c - whole ranges at the program's request: pin, discard, refresh, give up */
 #include "pager_internal.h"
 
 #include <errno.h>
@@ -161,6 +161,14 @@ static bool discard_claim(struct pager *pager, uint32_t page, uint64_t word)
     return true;
 }
 
+/* Takes it back from the bulk read that it belongs to. False: it is to be looked at again. */
+static bool stop_fetching(struct pager *pager, uint32_t page, uint64_t word)
+{
+    if (page_extra(word))
+        prefetch_take_back(pager, page, word);
+    return false;
+}
+
 /* True when the page is dealt with; in the list, if it is to be dropped. */
 static bool discard_step(struct pager *pager, uint32_t page, struct drop_list *list)
 {
@@ -186,9 +194,7 @@ static bool discard_step(struct pager *pager, uint32_t page, struct drop_list *l
         list->pages[list->count++] = page;
         return true;
     case PAGE_FETCHING:
-        if (page_extra(word))
-            prefetch_take_back(pager, page, word);
-        return false;
+        return stop_fetching(pager, page, word);
     case PAGE_BUSY:
     case PAGE_CLEANING:
     case PAGE_DROPPING:
@@ -267,9 +273,7 @@ static bool refresh_step(struct pager *pager, uint32_t page, struct drop_list *l
         list->pages[list->count++] = page;
         return true;
     case PAGE_FETCHING:
-        if (page_extra(word))
-            prefetch_take_back(pager, page, word);
-        return false;
+        return stop_fetching(pager, page, word);
     case PAGE_ABSENT:
     case PAGE_DIRTY:
     case PAGE_BUSY:
@@ -283,4 +287,38 @@ static bool refresh_step(struct pager *pager, uint32_t page, struct drop_list *l
 void range_refresh(struct pager *pager, uint32_t first, uint32_t n)
 {
     drop_range(pager, first, n, refresh_step, 0);
+}
+
+/* ---- give up ---- */
+
+/* True when the page is dealt with, as above. What is on its way to the server is looked at when that is
+ * over: it may be clean then. */
+static bool give_up_step(struct pager *pager, uint32_t page, struct drop_list *list)
+{
+    uint64_t word = load_acquire(&pager->words[page]);
+
+    switch (page_state(word)) {
+    case PAGE_DIRTY:
+        if (word & PAGE_PIN_MASK)
+            return true;
+        if (!discard_claim(pager, page, word))
+            return false;
+        list->pages[list->count++] = page;
+        return true;
+    case PAGE_ABSENT:
+    case PAGE_POISONED:
+    case PAGE_CLEAN:
+    case PAGE_FETCHING:
+        return refresh_step(pager, page, list);
+    case PAGE_BUSY:
+    case PAGE_CLEANING:
+    case PAGE_DROPPING:
+        return false;
+    }
+    return true;
+}
+
+void range_give_up(struct pager *pager, uint32_t first, uint32_t n)
+{
+    drop_range(pager, first, n, give_up_step, 0);
 }

@@ -90,3 +90,13 @@ Test(mapping, a_signal_handler_may_fault_while_its_thread_awaits_an_answer)
     cr_assert_gt(alarms, 100);
     cr_assert_eq(scanned, 0);
 }
+
+Test(mapping, one_of_a_deleted_region_can_be_left)
+{
+    memset(mapped, 0x77, PAGE_BYTES);
+    cr_assert_eq(cxe_region_delete(connection, "mapped"), 0);
+    cr_assert_eq(cxe_unmap(mapped), -ESTALE);
+    cr_assert_eq(cxe_unmap(mapped), -ESTALE);
+    cr_assert_eq(mapped[5], 0x77, "what it holds stays");
+    cr_assert_eq(cxe_advise(mapped, MAPPED_BYTES, CXE_ADVICE_DISCARD), 0);
+}

@@ -138,6 +138,48 @@ Test(gone, dirty_pages_are_kept)
     finish(region, memory);
 }
 
+/* Its changes have nowhere to go any more. Who says that they may be lost can leave, and nobody else. */
+Test(gone, changes_of_a_deleted_region_can_be_given_up)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, (struct cxe_map_options){0});
+
+    for (unsigned i = 0; i < 100; i++)
+        memory[i * PAGE] = 0;
+    fake->write_error = -ESTALE;
+    cr_assert_eq(cxe_unmap(memory), -ESTALE);
+    cr_assert(strstr(cxe_last_error(), "CXE_ADVICE_DISCARD"), "%s", cxe_last_error());
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);
+    cr_assert_eq(cxe_unmap(memory), -ESTALE, "asking for what is there now gives up nothing");
+    cr_assert_eq(cxe_advise(memory, 99 * PAGE, CXE_ADVICE_DISCARD), 0);
+    check_valid(memory);
+    cr_assert_eq(info_of(memory).dirty_bytes, PAGE);
+    cr_assert_eq(memory[99 * PAGE], 0);
+    cr_assert_eq(cxe_unmap(memory), -ESTALE);
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_DISCARD), 0);
+    finish(region, memory);
+}
+
+Test(gone, what_was_given_up_is_fetched_anew)
+{
+    struct cxe_region *region = fake_start(MIB);
+    uint8_t *memory = map_region(region, MIB, deadline);
+
+    memory[0] = memory[PAGE] = 0;
+    fake->gone = 1;
+    cr_assert_not(can_read(memory + 5 * PAGE));
+    fake->gone = 0;
+    fake->write_error = -ETIMEDOUT;
+    cr_assert_eq(cxe_sync(memory, MIB), -ETIMEDOUT);
+    cr_assert_eq(cxe_advise(memory, 10 * PAGE, CXE_ADVICE_DISCARD), 0);
+    fake->write_error = 0;
+    for (unsigned i = 0; i < 10; i++)
+        cr_assert_eq(memory[i * PAGE], fake_byte(i * PAGE));
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    finish(region, memory);
+}
+
 /* Nobody knows whether the write was done, and it was: putting back what was there is a change, too. */
 Test(gone, a_line_whose_write_is_unknown_goes_again_though_it_changed_back)
 {

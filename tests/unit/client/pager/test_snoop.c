@@ -639,6 +639,26 @@ Test(snoop, a_write_back_under_way_is_fenced_too)
     stop();
 }
 
+Test(snoop, stores_that_were_given_up_are_nobody_s)
+{
+    enum bi_state state;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    memory[0] = memory[PAGE] = 41;
+    fake->write_error = -ESTALE;
+    cr_assert_eq(cxe_unmap(memory), -ESTALE);
+    cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_DISCARD), 0);
+    check_valid(memory);
+    fake->write_error = 0;
+    uint16_t id = fake_snoop(region, 0, BI_SNP_INV);
+    while (!fake_answered(id, &state))
+        pause_a_moment();
+    cr_assert_eq(state, BI_STATE_INVALID);
+    cr_assert_eq(memory[0], fake_byte(0));
+    cr_assert_eq(memory[PAGE], fake_byte(PAGE));
+    stop();
+}
+
 Test(snoop, dirty_pages_leave_a_small_cache_and_are_nobody_s_then)
 {
     unsigned owned = 0;
