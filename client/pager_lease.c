@@ -285,7 +285,7 @@ uint64_t lease_next_ns(const struct snooper *snooper)
     return snooper->attached && snooper->valid_until_ns < next_ns ? snooper->valid_until_ns : next_ns;
 }
 
-int lease_open(struct pager *pager, uint64_t deadline_ns)
+static int attach(struct pager *pager, uint64_t deadline_ns)
 {
     struct snooper *snooper = pager->snooper;
 
@@ -297,4 +297,18 @@ int lease_open(struct pager *pager, uint64_t deadline_ns)
     if (snooper->ask.outcome == 0)
         granted(pager);
     return snooper->ask.outcome;
+}
+
+/* An agent that the server made and nobody was told of holds nothing, and ends with its lease: so attaching
+ * is simply tried again. */
+int lease_open(struct pager *pager, uint64_t deadline_ns)
+{
+    for (;;) {
+        int rc = attach(pager, deadline_ns);
+
+        if (rc != -CXE_EUNKNOWN)
+            return rc;
+        if (clock_now_ns() >= deadline_ns)
+            return -ETIMEDOUT;
+    }
 }

@@ -93,6 +93,10 @@ static int attach(const struct op *op)
         fake->agent = ++fake->agents;
     else if (op->agent != fake->agent)
         return -EOWNERDEAD;
+    if (fake->unknown_attaches) {
+        fake->unknown_attaches--;
+        return -CXE_EUNKNOWN;
+    }
     info.agent = le32_of(fake->agent);
     memcpy(op->result, &info, sizeof(info));
     return 0;

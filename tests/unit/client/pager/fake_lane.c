@@ -250,8 +250,7 @@ int cxe_region_close(struct cxe_region *region)
 
 uint64_t connection_deadline_ns(const struct cxe_connection *connection)
 {
-    (void)connection;
-    return clock_now_ns() + 10 * NS_PER_S;
+    return clock_now_ns() + (connection->timeout_ns ? connection->timeout_ns : 10 * NS_PER_S);
 }
 
 bool connection_async_signal_safe(const struct cxe_connection *connection)

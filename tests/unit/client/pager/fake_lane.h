@@ -58,6 +58,7 @@ struct fake {
     _Atomic uint32_t session;
     _Atomic int32_t attach_error;
     _Atomic uint64_t attaches, shared_reads, owned_reads;
+    uint32_t unknown_attaches;     /* so many are done, and the client does not get to know */
     uint32_t unknown_answers;      /* so many are taken, and the client does not get to know */
     _Atomic uint64_t stray_writes; /* refused: write-backs of pages that the agent does not own */
     struct fake_page pages[FAKE_PAGES];

@@ -561,6 +561,31 @@ Test(snoop, no_store_is_lost_in_thread_mode)
 
 /* ---- fencing ---- */
 
+/* The server made an agent and nobody was told which: it holds nothing, and another is as good. */
+Test(snoop, attaching_is_tried_again_when_its_answer_is_lost)
+{
+    region = fake_start_shared(MIB);
+    fake->unknown_attaches = 2;
+    memory = map_region(region, MIB, (struct cxe_map_options){0});
+    cr_assert_eq(fake->agents, 3);
+    memory[0] = 41;
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    stop();
+}
+
+Test(snoop, attaching_is_tried_until_the_deadline)
+{
+    void *address = NULL;
+
+    region = fake_start_shared(MIB);
+    region->connection->timeout_ns = 50 * NS_PER_MS;
+    fake->unknown_attaches = UINT32_MAX;
+    cr_assert_eq(cxe_map(region, NULL, &address), -ETIMEDOUT, "mapping changes no memory");
+    fake->unknown_attaches = 0;
+    memory = map_region(region, MIB, (struct cxe_map_options){0});
+    stop();
+}
+
 Test(snoop, the_lease_is_renewed)
 {
     region = fake_start_shared(MIB);
