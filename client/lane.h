@@ -57,8 +57,8 @@ struct op {
 
 /* What a lane is for. */
 enum lane_kind {
-    LANE_PLAIN,     /* whoever holds it wants his answers soon, and sees to order himself */
-    LANE_QUEUE,     /* part-filled frames wait while two are in flight; operations on a line keep order */
+    LANE_PLAIN, /* whoever holds it wants his answers soon, and sees to order himself */
+    LANE_QUEUE, /* part-filled frames wait while two others are in flight; operations on a line keep order */
     LANE_LISTENING, /* hears back-invalidate snoops as well: see lane_listen */
     LANE_WAITING,   /* answers come when they come: sleeps at once */
 };

@@ -8,7 +8,7 @@
 #include "clock.h"
 #include "least.h"
 
-#define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while more are in flight */
+#define BATCH_FRAMES 2 /* a queue lets a part-filled frame wait while so many others are in flight */
 
 static size_t body_limit(const struct lane *lane)
 {
@@ -282,12 +282,15 @@ static void number_rests(struct lane *lane)
     }
 }
 
-/* May a queue's part-filled frame wait for more? While enough is in flight; and while anything is, and the
- * user has completions to take, since more will come of them. Else the frames of a user who takes few at a
- * time become as short as that, and stay so. */
+/* May a queue's part-filled frame wait for more? While enough is in flight whose answers come soon; and while
+ * anything is, and the user has completions to take, since more will come of them. Else the frames of a user
+ * who takes few at a time become as short as that, and stay so. What the server keeps waiting may take a
+ * lease, and the frame itself is nothing that is answered before it leaves. */
 static bool lets_wait(const struct lane *lane)
 {
-    return lane->window.in_flight > (lane->untaken > 0 ? 0 : BATCH_FRAMES);
+    const unsigned coming = lane->window.in_flight - lane->window.parked - (lane->building != 0);
+
+    return coming >= (lane->untaken > 0 ? 1 : BATCH_FRAMES);
 }
 
 void lane_fill(struct lane *lane)
@@ -306,8 +309,10 @@ void lane_fill(struct lane *lane)
             return;
         }
     }
-    if (lane->kind != LANE_QUEUE || !lets_wait(lane))
+    if (lane->kind != LANE_QUEUE || !lets_wait(lane)) {
         lane_flush(lane);
+        endpoint_flush(lane->endpoint);
+    }
 }
 
 /* ---- sending ---- */
@@ -355,7 +360,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
-    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+    link_note_error(lane, (lane->kind == LANE_QUEUE && lets_wait(lane) ? endpoint_post : endpoint_send)(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
 }
 
 /* ---- answers ---- */

@@ -252,6 +252,39 @@ Test(lane, a_parked_request_raises_no_suspicion)
     stop();
 }
 
+/* ---- part-filled frames of a queue ---- */
+
+/* The first two requests wait in the server until there is a third. */
+static void park_two(struct raw_server *self, struct raw_session *session, const uint8_t *body,
+                     size_t body_bytes, uint64_t counter)
+{
+    static bool third;
+
+    (void)body_bytes;
+    if (!is_request(body))
+        return;
+    third |= seq_of(body) > 2;
+    if (third)
+        raw_server_respond(self, session, body, counter, STATUS_OK, op_count_of(body), "", 0);
+    else
+        raw_server_say(self, session, BODY_PENDING, seq_of(body));
+}
+
+Test(lane, a_part_filled_frame_does_not_wait_for_what_is_parked)
+{
+    struct op writes[3];
+
+    start(park_two, LANE_QUEUE);
+    for (unsigned i = 0; i < 3; i++) {
+        writes[i] = write_op(1);
+        writes[i].offset = i * LINE_BYTES;
+        lane_post(lane, &writes[i]);
+    }
+    cr_assert_eq(lane_wait(lane, &writes[2], far_ns()), 0);
+    cr_assert_eq(lane_drain(lane, far_ns()), 0);
+    stop();
+}
+
 /* ---- lost sessions ---- */
 
 static struct handshake_offer replacing; /* what the third session's successor offered */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "connection.h"
 #include "limits.h"
 #include "server.h"
@@ -349,6 +350,30 @@ Test(queue, one_refused_operation_does_not_take_its_neighbours_along)
     cr_assert_arr_eq(seen, line, LINE_BYTES);
     cxe_queue_close(queue);
     cxe_region_close(sealed);
+    tear_down(&bench);
+}
+
+/* Its user may be busy with the first completions for long. */
+Test(queue, an_operation_leaves_though_not_all_completions_were_taken)
+{
+    const uint64_t give_up_ns = clock_now_ns() + 60 * NS_PER_S;
+    uint8_t line[LINE_BYTES] = {42}, seen[LINE_BYTES] = {0};
+    struct cxe_completion completion;
+    struct cxe_queue *queue;
+    struct bench bench;
+
+    set_up(&bench, &paths[1]);
+    cr_assert_eq(cxe_queue_open(bench.connection, 8, &queue), 0);
+    for (uint64_t i = 1; i <= 4; i++)
+        cr_assert_eq(cxe_queue_write(queue, bench.region, i * LINE_BYTES, line, LINE_BYTES, NULL), 0);
+    cr_assert_eq(cxe_queue_wait(queue, &completion, 0, 60 * NS_PER_S), 0, "all are done, none is taken");
+    cr_assert_eq(cxe_queue_write(queue, bench.region, 0, line, LINE_BYTES, NULL), 0);
+    cr_assert_eq(cxe_queue_poll(queue, &completion, 1), 1);
+    while (seen[0] != 42) {
+        cr_assert_lt(clock_now_ns(), give_up_ns, "what was started before cxe_queue_poll did not leave");
+        cr_assert_eq(cxe_read(bench.region, 0, seen, LINE_BYTES), 0);
+    }
+    cxe_queue_close(queue);
     tear_down(&bench);
 }
 
