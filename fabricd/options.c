@@ -25,7 +25,7 @@ static const struct {
     {"--encryption", "encryption", "MODE", "required, allowed or off (required)"},
     {"--control", "control_socket", "SOCKET", "Control socket (fabricd-PORT.sock in /run/cxe)"},
     {"--metrics", "metrics.listen", "HOST:PORT", "Serve metrics over TCP there, or none (none)"},
-    {"--lease", "lease", "TIME", "Fence coherent mappings not heard for so long; from 200ms (1s)"},
+    {"--lease", "lease", "TIME", "Fence coherent mappings not heard for so long; from 200ms (5s)"},
     {"--log-level", "log_level", "LEVEL", "error, warning, info or debug (info)"},
     {"--fault", "fault", "FAULTS", "Inject faults such as drop=10%; for tests"},
 };

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""man.py - the man pages are well formed, and name the same options as --help"""
+"""man.py - the man pages are well formed, and name the same options and defaults as --help, which are the real ones"""
 import os
 import pathlib
 import re
@@ -32,11 +32,32 @@ def commands_of(text):
     return re.findall(r"^  ([a-z]+) ", text.split("Commands:\n")[1], re.M)
 
 
+def fabricd_says(*options):
+    return subprocess.run([build / "bin/fabricd", *options], check=True, capture_output=True, text=True).stdout
+
+
+def wrong_defaults():
+    """What --help, fabricd.8 and OPERATIONS.md say of a key's default, beside what it is without a file."""
+    help_text = " ".join(fabricd_says("--help").split())
+    page = (pages / "fabricd.8").read_text()
+    table = (root / "docs/OPERATIONS.md").read_text()
+    for key, value in re.findall(r"^([a-z_]+): '?([^'\n]+)'?$", fabricd_says("--check"), re.M):
+        option = "-" + key.replace("_", "-")
+        said = {
+            "--help": re.search(rf" -{option}=[^()]*\(([^()]*)\)", help_text),
+            "fabricd.8": re.search(rf"^\.It Fl {option} (?:(?!^\.It).)*?unless told\n\.Cm (\S+)", page, re.M | re.S),
+            "OPERATIONS.md": re.search(rf"^\| `{key}` \| `([^`]+)`", table, re.M),
+        }
+        for place, found in said.items():
+            if found and found[1] != value and key != "workers":  # as many as there are CPUs
+                yield f"{key} is {value} by default, and {found[1]} in {place}"
+
+
 def main():
     if not shutil.which("mandoc"):
         print("mandoc is not installed")
         return 77
-    problems = []
+    problems = list(wrong_defaults())
     names = commands_of(help_of())
     common = options_of_page((pages / "cxe.1").read_text())
     if common != options_of_help(help_of()):
