@@ -309,10 +309,8 @@ void lane_fill(struct lane *lane)
             return;
         }
     }
-    if (lane->kind != LANE_QUEUE || !lets_wait(lane)) {
+    if (lane->kind != LANE_QUEUE || !lets_wait(lane))
         lane_flush(lane);
-        endpoint_flush(lane->endpoint);
-    }
 }
 
 /* ---- sending ---- */
@@ -360,7 +358,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
-    link_note_error(lane, (lane->kind == LANE_QUEUE && lets_wait(lane) ? endpoint_post : endpoint_send)(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
 }
 
 /* ---- answers ---- */
