@@ -240,7 +240,7 @@ static void take_data(struct lane *lane, size_t frame_bytes, uint64_t now_ns)
         lane_answer(lane, body, (size_t)body_bytes, now_ns);
         break;
     case BODY_CLOSE:
-        link_closed(lane);
+        link_closed(lane, le64_get(((const struct body_header *)body)->seq));
         break;
     case BODY_BISNP:
         take_snoops(lane, body, (size_t)body_bytes);

@@ -146,7 +146,9 @@ bool lane_chain_fits(const struct lane *lane, const struct op *first);
 void lane_fill(struct lane *lane);
 /* Sends the frame being filled, if any. */
 void lane_flush(struct lane *lane);
-/* Sends a request, the first time or again. */
+/* Sends the frames that wait in the endpoint to leave together, if any. */
+void lane_leave(struct lane *lane);
+/* Sends a request, the first time or again. A queue's may wait until lane_leave. */
 void lane_transmit(struct lane *lane, struct frame *frame);
 /* Takes the body of a RESPONSE. */
 void lane_answer(struct lane *lane, const uint8_t *body, size_t body_bytes, uint64_t now_ns);
@@ -218,8 +220,9 @@ void link_note_error(struct lane *lane, int error);
 void link_close(struct lane *lane);
 /* An authentic frame of the session came. */
 void link_heard(struct lane *lane, uint64_t now_ns);
-/* The server ended the session. */
-void link_closed(struct lane *lane);
+/* The server ended the session. It has not begun requests of the number `not_begun` or above; 0: it does not
+ * say. */
+void link_closed(struct lane *lane, uint64_t not_begun);
 
 /* ---- lane_order.c ---- */
 

@@ -12,7 +12,8 @@
  * expired, or the server restarted). The INIT names it, and the server ends it before it answers: from then
  * on no datagram of it that is still on its way does anything. So what only reads moves to the new session,
  * and what may have changed something ends with -CXE_EUNKNOWN: it was done or not, nobody can tell which, but
- * it will not be later.
+ * it will not be later. A server that ends a session by itself says which requests it has not begun: those
+ * move, whatever they do.
  *
  * The server keeps a session that it never heard of for a few seconds only. So a new one begins with a PING
  * where there is no request to begin it with, repeated until anything is heard.
@@ -60,10 +61,31 @@ static void send_bare(struct lane *lane, enum body_kind kind, uint64_t now_ns)
         link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
 }
 
-void link_closed(struct lane *lane)
+/* link_tick makes a new session and settles what was in flight. */
+static void end_session(struct lane *lane)
 {
-    lane->link.up = false; /* link_tick makes a new session and settles what was in flight */
+    lane->link.up = false;
     lane->link.suspended = false;
+}
+
+/* The server has not done the request, and will not: it is as if it had never left. What was cancelled since,
+ * as perhaps done, must not be done now. */
+static void take_back(struct lane *lane, struct frame *frame)
+{
+    window_unsend(&lane->window, frame->seq);
+    for (unsigned i = frame->op_count; i-- > 0;)
+        if (!frame->parts[i].op)
+            lane_drop_part(lane, frame, i);
+}
+
+void link_closed(struct lane *lane, uint64_t not_begun)
+{
+    end_session(lane);
+    if (not_begun == 0)
+        return;
+    for (uint64_t seq = most(not_begun, lane->window.oldest); seq < lane->window.next_seq; seq++)
+        if (window_in_flight(&lane->window, seq) && lane_was_sent(lane, lane_frame(lane, seq)))
+            take_back(lane, lane_frame(lane, seq));
 }
 
 void link_ping(struct lane *lane, uint64_t now_ns)
@@ -75,7 +97,7 @@ void link_close(struct lane *lane)
 {
     if (!lane->link.up && !lane->link.suspended)
         return;
-    link_closed(lane);
+    end_session(lane);
     send_bare(lane, BODY_CLOSE, clock_now_ns());
 }
 

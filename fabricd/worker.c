@@ -200,7 +200,7 @@ static void end_expired(struct worker *worker, uint64_t now_ns, uint64_t *next_n
 
     while ((session = session_next_expiry(worker->sessions, worker->options.idle_timeout_ns, next_ns_out)) &&
            *next_ns_out <= now_ns)
-        worker_end_session(worker, session, session->confirmed, now_ns);
+        worker_dismiss(worker, session, now_ns);
 }
 
 /* The tenants changed: whose key is nobody's any more, or another tenant's, has to leave. */
@@ -218,7 +218,7 @@ static void end_removed_tenants(struct worker *worker, uint64_t now_ns)
 
         if (worker->options.find_tenant(worker->options.context, session->client_public, &tenant) < 0 ||
             tenant != session->tenant)
-            worker_end_session(worker, session, true, now_ns);
+            worker_dismiss(worker, session, now_ns);
     }
 }
 
@@ -366,7 +366,7 @@ static void say_goodbye(struct worker *worker)
     uint32_t cursor = 0;
 
     while ((session = session_next(worker->sessions, &cursor)))
-        worker_end_session(worker, session, session->confirmed, now_ns);
+        worker_dismiss(worker, session, now_ns);
 }
 
 static void *thread_main(void *argument)

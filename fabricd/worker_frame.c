@@ -45,19 +45,29 @@ void worker_put_header(struct worker *worker, const struct body_header *header)
     memcpy(worker->sent + RECORD_HEADER_BYTES, header, sizeof(*header));
 }
 
+static void say_close(struct worker *worker, struct session *session, uint64_t not_begun, uint64_t now_ns)
+{
+    struct body_header close = {.kind = BODY_CLOSE, .seq = le64_of(not_begun)};
+    int frame_bytes;
+
+    worker_put_header(worker, &close);
+    frame_bytes = record_seal(&session->sealer, worker->sent + RECORD_HEADER_BYTES, sizeof(close),
+                              worker->sent, now_ns, NULL);
+    if (frame_bytes > 0)
+        send_frame(worker, session->endpoint, &session->peer, (size_t)frame_bytes);
+}
+
+void worker_dismiss(struct worker *worker, struct session *session, uint64_t now_ns)
+{
+    if (session->confirmed)
+        say_close(worker, session, slots_beyond(&session->slots), now_ns);
+    worker_end_session(worker, session, false, now_ns);
+}
+
 void worker_end_session(struct worker *worker, struct session *session, bool tell, uint64_t now_ns)
 {
-    struct body_header close = {.kind = BODY_CLOSE};
-
-    if (tell) {
-        int frame_bytes;
-
-        worker_put_header(worker, &close);
-        frame_bytes = record_seal(&session->sealer, worker->sent + RECORD_HEADER_BYTES, sizeof(close),
-                                  worker->sent, now_ns, NULL);
-        if (frame_bytes > 0)
-            send_frame(worker, session->endpoint, &session->peer, (size_t)frame_bytes);
-    }
+    if (tell)
+        say_close(worker, session, 0, now_ns);
     worker_give_up_all_parked(worker, session);
     session_free(worker->sessions, session);
     COUNT(worker, sessions_closed, 1);

@@ -68,6 +68,9 @@ void worker_frame(struct worker *worker, unsigned endpoint_index, const struct a
 
 /* Ends a session; `tell`: the client gets a CLOSE. */
 void worker_end_session(struct worker *worker, struct session *session, bool tell, uint64_t now_ns);
+/* The same when no request of it is being executed, and none is to blame: the CLOSE says which requests were
+ * never begun, for the client to send them again over another session. */
+void worker_dismiss(struct worker *worker, struct session *session, uint64_t now_ns);
 
 /* An answer is built in worker->sent: the header, what worker_body points to, and off it goes. */
 void worker_put_header(struct worker *worker, const struct body_header *header);

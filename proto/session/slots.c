@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "check.h"
+#include "least.h"
 
 void slots_init(struct slots *slots)
 {
@@ -85,6 +86,15 @@ const struct slot *slots_recall(const struct slots *slots, uint64_t seq)
 
     CHECK(slot->seq == seq && slot->mutates);
     return slot;
+}
+
+uint64_t slots_beyond(const struct slots *slots)
+{
+    uint64_t newest = 0;
+
+    for (unsigned i = 0; i < SESSION_SLOTS; i++)
+        newest = most(newest, most(slots->slots[i].seq, slots->slots[i].parked));
+    return newest + 1;
 }
 
 uint64_t slots_digest(const void *body, size_t body_bytes)

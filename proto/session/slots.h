@@ -69,6 +69,9 @@ void slots_record(struct slots *slots, uint64_t seq, bool mutates, uint64_t dige
 /* The slot of a request judged SLOT_REMEMBER. */
 const struct slot *slots_recall(const struct slots *slots, uint64_t seq);
 
+/* The number above those of all requests that were begun. */
+uint64_t slots_beyond(const struct slots *slots);
+
 /* Tells two requests under one number apart. */
 uint64_t slots_digest(const void *body, size_t body_bytes);
 

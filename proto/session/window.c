@@ -72,6 +72,15 @@ void window_sent(struct window *window, uint64_t seq, uint64_t counter, uint64_t
     set_parked(window, slot, false); /* until it is answered with PENDING again */
 }
 
+void window_unsend(struct window *window, uint64_t seq)
+{
+    struct window_slot *slot = slot_of(window, seq);
+
+    CHECK(slot->in_flight && slot->seq == seq);
+    set_parked(window, slot, false);
+    *slot = (struct window_slot){.seq = seq, .in_flight = true, .due_ns = UINT64_MAX};
+}
+
 static void measure(struct window *window, uint64_t rtt_ns)
 {
     uint64_t error;

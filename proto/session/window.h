@@ -76,6 +76,9 @@ uint64_t window_take(struct window *window);
 /* A transmission of `seq` left with this record counter. */
 void window_sent(struct window *window, uint64_t seq, uint64_t counter, uint64_t now_ns);
 
+/* `seq` is in flight, but what left of it will never be taken: as if it had not left. */
+void window_unsend(struct window *window, uint64_t seq);
+
 /* An answer to `seq`. True if it was in flight: the slot is then free. `counter` is the echoed one. */
 bool window_answered(struct window *window, uint64_t seq, uint64_t counter, uint64_t now_ns);
 

@@ -104,7 +104,9 @@ struct body_header {
     /* RESPONSE with `granted`: the agent's snoops from this id on were sent after the first page was given to
      * it; those before it have nothing to do with what is given. Else 0. */
     struct le16 snoop_next;
-    struct le64 seq;  /* request number in the session, from 1; its slot is seq mod SESSION_SLOTS */
+    /* Request number in the session, from 1; its slot is seq mod SESSION_SLOTS. CLOSE from the server: no
+     * request of this number or above was begun; 0: nothing is said of that. */
+    struct le64 seq;
     struct le64 echo; /* RESPONSE, PONG: the counter of the record answered, for the RTT; else 0 */
 };
 

@@ -111,6 +111,20 @@ Test(slots, a_repeat_that_waits_gives_way)
     cr_expect_eq(slots_judge(&slots, 33, false, 0), SLOT_WAITS);
 }
 
+Test(slots, what_lies_beyond_was_never_begun)
+{
+    cr_expect_eq(slots_beyond(&slots), 1);
+    execute(3, 0, "");
+    cr_expect_eq(slots_beyond(&slots), 4);
+    execute(1, 0, "");
+    cr_expect_eq(slots_beyond(&slots), 4);
+    slots_park(&slots, 5, 0);
+    cr_expect_eq(slots_beyond(&slots), 6, "what waits was begun");
+    slots_unpark(&slots, 5);
+    slots_record(&slots, 7, false, 0, 1, 0, NULL, 0);
+    cr_expect_eq(slots_beyond(&slots), 8);
+}
+
 #define REQUESTS 20000
 #define WIRE_MAX 256
 

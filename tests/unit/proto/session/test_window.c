@@ -263,3 +263,22 @@ Test(window, pending_for_what_is_not_in_flight_is_nothing)
     cr_assert_eq(window.parked, 0);
     cr_assert(window_valid(&window));
 }
+
+Test(window, what_was_not_taken_is_as_if_it_had_not_left)
+{
+    uint64_t first = send_one(0), second = send_one(0);
+
+    window_parked(&window, second, 10);
+    window_unsend(&window, first);
+    window_unsend(&window, second);
+    cr_assert(window_valid(&window));
+    cr_assert_eq(window.parked, 0);
+    cr_assert_eq(window_next_due_ns(&window), UINT64_MAX, "nothing is repeated");
+    cr_assert_not(window_answered(&window, first, 1, 20), "nor answered");
+    cr_assert(window_in_flight(&window, first));
+    window_sent(&window, first, 3, 1000);
+    cr_assert_eq(window.repeats, 0);
+    cr_assert(window_answered(&window, first, 3, 2000));
+    cr_assert_eq(window.srtt_ns, 1000);
+    cr_assert(window_valid(&window));
+}
