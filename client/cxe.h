@@ -208,8 +208,8 @@ struct cxe_completion {
 /* Each starts one operation and returns; -EAGAIN: `depth` are in flight, poll first (no
  * sentence in cxe_last_error, since that is everyday). Read and old buffers
  * belong to the library until the completion; write buffers and operands are copied before the call returns.
- * Several started operations travel in one frame: they leave when it is full, or at cxe_queue_flush, _poll or
- * _wait. */
+ * Several started operations travel in one frame, and several full frames together: they leave when these are
+ * enough, or at cxe_queue_flush, _poll or _wait. */
 int cxe_queue_read(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, void *buffer,
                    size_t bytes, void *context);
 int cxe_queue_write(struct cxe_queue *queue, struct cxe_region *region, uint64_t offset, const void *buffer,

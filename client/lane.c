@@ -286,6 +286,7 @@ static bool take_frames(struct lane *lane)
 {
     unsigned frames = 0;
 
+    lane_leave(lane);
     while (frames < RECEIVE_FRAMES && awaits_frame(lane) && receive_one(lane))
         frames++;
     return frames > 0;
@@ -344,6 +345,7 @@ static void upkeep(struct lane *lane, uint64_t now_ns)
         repeat_overdue(lane, now_ns);
     if (lane_sends(lane))
         lane_fill(lane);
+    lane_leave(lane);
 }
 
 unsigned lane_progress(struct lane *lane)

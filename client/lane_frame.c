@@ -309,8 +309,10 @@ void lane_fill(struct lane *lane)
             return;
         }
     }
-    if (lane->kind != LANE_QUEUE || !lets_wait(lane))
+    if (lane->kind != LANE_QUEUE || !lets_wait(lane)) {
         lane_flush(lane);
+        lane_leave(lane);
+    }
 }
 
 /* ---- sending ---- */
@@ -328,6 +330,11 @@ void lane_flush(struct lane *lane)
     lane_transmit(lane, frame);
 }
 
+void lane_leave(struct lane *lane)
+{
+    link_note_error(lane, endpoint_flush(lane->endpoint));
+}
+
 static void write_header(struct frame *frame)
 {
     struct body_header header = {
@@ -337,6 +344,14 @@ static void write_header(struct frame *frame)
     };
 
     memcpy(frame->body, &header, sizeof(header));
+}
+
+/* A frame of a queue may wait for others while part-filled ones may. */
+static int hand_on(struct lane *lane, size_t frame_bytes)
+{
+    return lane->kind == LANE_QUEUE && lets_wait(lane)
+               ? endpoint_post(lane->endpoint, NULL, lane->sealed, frame_bytes)
+               : endpoint_send(lane->endpoint, NULL, lane->sealed, frame_bytes);
 }
 
 void lane_transmit(struct lane *lane, struct frame *frame)
@@ -358,7 +373,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
-    link_note_error(lane, endpoint_send(lane->endpoint, NULL, lane->sealed, (size_t)frame_bytes));
+    link_note_error(lane, hand_on(lane, (size_t)frame_bytes));
 }
 
 /* ---- answers ---- */

@@ -298,6 +298,7 @@ int cxe_queue_flush(struct cxe_queue *queue)
 {
     if (lane_sends(queue->lane))
         lane_flush(queue->lane);
+    lane_leave(queue->lane);
     return 0;
 }
 

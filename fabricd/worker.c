@@ -194,6 +194,13 @@ static unsigned receive_round(struct worker *worker, uint64_t now_ns)
     return frames;
 }
 
+/* What the round posted leaves. */
+static void flush_all(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->options.listen_count; i++)
+        endpoint_flush(worker->endpoints[i]); /* an error concerns one peer, which will ask again */
+}
+
 static void end_expired(struct worker *worker, uint64_t now_ns, uint64_t *next_ns_out)
 {
     struct session *session;
@@ -351,6 +358,7 @@ static void loop(struct worker *worker)
         frames = receive_round(worker, now_ns);
         worker_take_mail(worker, now_ns);
         run_timers(worker, now_ns);
+        flush_all(worker);
         now_ns = clock_now_ns();
         note_lateness(worker, before_ns, now_ns);
         if (frames) {
@@ -387,6 +395,7 @@ static void *thread_main(void *argument)
 
     quiesce_online(worker->options.quiesce, worker->options.index);
     loop(worker);
+    worker->burst = 0; /* from here on, whatever is sent leaves at once */
     say_goodbye(worker);
     quiesce_offline(worker->options.quiesce, worker->options.index);
     return NULL;

@@ -20,10 +20,16 @@
 #include "least.h"
 #include "log.h"
 
+#define BURST_FRAMES 4 /* taken in a round: more will come, so that their answers may leave together */
+
 static void send_frame(struct worker *worker, unsigned endpoint_index, const struct address *to,
                        size_t frame_bytes)
 {
-    if (endpoint_send(worker->endpoints[endpoint_index], to, worker->sent, frame_bytes) < 0)
+    struct endpoint *endpoint = worker->endpoints[endpoint_index];
+    int error = worker->burst < BURST_FRAMES ? endpoint_send(endpoint, to, worker->sent, frame_bytes)
+                                             : endpoint_post(endpoint, to, worker->sent, frame_bytes);
+
+    if (error < 0)
         return; /* as good as lost; the client will ask again */
     COUNT(worker, sent_frames, 1);
     COUNT(worker, sent_bytes, frame_bytes);

@@ -3,8 +3,9 @@
 
 #include <errno.h>
 #include <linux/filter.h>
-#include <stdlib.h>
+#include <netinet/udp.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,10 +18,27 @@
 #define IPV4_OVERHEAD       28        /* IP and UDP headers without options */
 #define IPV6_OVERHEAD       48
 
+#define BATCH_FRAMES_MAX  16
+#define BATCH_FRAME_BYTES 2048  /* longer ones leave alone: they cost by the byte, not by the call */
+#define SINGLY_FRAMES     10000 /* sent one by one after a batch was refused */
+
+/* Frames to one peer that leave together. The kernel cuts them apart again (UDP_SEGMENT), so all have one
+ * length, but for the last, which may be shorter. */
+struct batch {
+    struct address to; /* a server's */
+    unsigned count;
+    uint32_t frame_bytes; /* of each but the last */
+    uint32_t bytes;       /* of all */
+    uint8_t frames[BATCH_FRAMES_MAX * BATCH_FRAME_BYTES];
+};
+
 struct eth {
     struct endpoint endpoint;
     bool connected;
-    struct address server; /* a client's */
+    struct address server;  /* a client's */
+    uint32_t segment_bytes; /* the socket's UDP_SEGMENT: it cuts what is longer. 0: it does not */
+    uint32_t singly;        /* so many frames leave alone, since a batch was refused */
+    struct batch batch;
 };
 
 static struct eth *eth_of(struct endpoint *endpoint)
@@ -65,10 +83,10 @@ static socklen_t address_bytes(const struct address *address)
     return address->sa.sa_family == AF_INET ? sizeof(address->in) : sizeof(address->in6);
 }
 
-static int eth_send(struct endpoint *endpoint, const struct address *to, const void *frame,
-                    size_t frame_bytes)
+/* One frame, or several, if the socket is set to cut them apart. */
+static int transmit(struct eth *eth, const struct address *to, const void *frames, size_t bytes,
+                    unsigned count)
 {
-    struct eth *eth = eth_of(endpoint);
     socklen_t to_bytes = 0;
     long sent;
 
@@ -76,13 +94,138 @@ static int eth_send(struct endpoint *endpoint, const struct address *to, const v
         to = NULL;
     else
         to_bytes = address_bytes(to);
-    sent = enter_kernel(SYS_sendto, endpoint->fd, (long)frame, (long)frame_bytes, MSG_DONTWAIT | MSG_NOSIGNAL,
+    sent = enter_kernel(SYS_sendto, eth->endpoint.fd, (long)frames, (long)bytes, MSG_DONTWAIT | MSG_NOSIGNAL,
                         (long)to, to_bytes);
     if (sent < 0)
         return error_is_loss(sent) ? -EAGAIN : (int)sent;
-    endpoint->sent_frames++;
-    endpoint->sent_bytes += frame_bytes;
+    eth->endpoint.sent_frames += count;
+    eth->endpoint.sent_bytes += bytes;
     return 0;
+}
+
+/* An option of the socket, not of the call: sendmsg, which takes it, reads pointers from memory, and a system
+ * call filter that looks for some pointers has to stop every such call. */
+static int set_segment(struct eth *eth, uint32_t bytes)
+{
+    const int option = (int)bytes;
+    long error;
+
+    if (eth->segment_bytes == bytes)
+        return 0;
+    error = enter_kernel(SYS_setsockopt, eth->endpoint.fd, SOL_UDP, UDP_SEGMENT, (long)&option,
+                         sizeof(option), 0);
+    if (!error)
+        eth->segment_bytes = bytes;
+    return (int)error;
+}
+
+static int transmit_one(struct eth *eth, const struct address *to, const void *frame, size_t frame_bytes)
+{
+    int error = set_segment(eth, 0); /* it must not be cut */
+
+    return error ? error : transmit(eth, to, frame, frame_bytes, 1);
+}
+
+static int transmit_singly(struct eth *eth, const struct batch *batch)
+{
+    int first_error = 0;
+
+    for (uint32_t at = 0; at < batch->bytes; at += batch->frame_bytes) {
+        uint32_t left = batch->bytes - at;
+        uint32_t frame_bytes = left < batch->frame_bytes ? left : batch->frame_bytes;
+        int error = transmit_one(eth, &batch->to, batch->frames + at, frame_bytes);
+
+        if (!first_error)
+            first_error = error;
+    }
+    return first_error;
+}
+
+/* The kernel has no UDP_SEGMENT, the device does not do what it takes, or the path wants shorter frames,
+ * which is IP's to make of single ones. */
+static bool error_is_refusal(int error)
+{
+    return error == -ENOPROTOOPT || error == -EIO || error == -EINVAL || error == -EMSGSIZE ||
+           error == -EOPNOTSUPP;
+}
+
+static int transmit_together(struct eth *eth, const struct batch *batch)
+{
+    int error = set_segment(eth, batch->frame_bytes);
+
+    if (!error)
+        error = transmit(eth, &batch->to, batch->frames, batch->bytes, batch->count);
+    if (!error_is_refusal(error))
+        return error;
+    eth->singly = SINGLY_FRAMES; /* not for ever: it may be the path to one peer of many */
+    return transmit_singly(eth, batch);
+}
+
+static int eth_flush(struct endpoint *endpoint)
+{
+    struct eth *eth = eth_of(endpoint);
+    struct batch *batch = &eth->batch;
+    int error = 0;
+
+    if (batch->count == 1)
+        error = transmit_one(eth, &batch->to, batch->frames, batch->bytes);
+    else if (batch->count > 1)
+        error = transmit_together(eth, batch);
+    batch->count = 0;
+    endpoint->posted = false;
+    return error;
+}
+
+static int eth_send(struct endpoint *endpoint, const struct address *to, const void *frame,
+                    size_t frame_bytes)
+{
+    int before = endpoint_flush(endpoint);
+    int error = transmit_one(eth_of(endpoint), to, frame, frame_bytes);
+
+    return error ? error : before;
+}
+
+/* May the frame stand behind those that wait? */
+static bool may_follow(const struct eth *eth, const struct address *to, size_t frame_bytes)
+{
+    const struct batch *batch = &eth->batch;
+
+    return frame_bytes <= batch->frame_bytes && (eth->connected || address_equal(&batch->to, to));
+}
+
+static void append(struct eth *eth, const struct address *to, const void *frame, size_t frame_bytes)
+{
+    struct batch *batch = &eth->batch;
+
+    if (batch->count == 0) {
+        if (!eth->connected)
+            batch->to = *to;
+        batch->frame_bytes = (uint32_t)frame_bytes;
+        batch->bytes = 0;
+    }
+    memcpy(batch->frames + batch->bytes, frame, frame_bytes);
+    batch->bytes += (uint32_t)frame_bytes;
+    batch->count++;
+    eth->endpoint.posted = true;
+}
+
+static int eth_post(struct endpoint *endpoint, const struct address *to, const void *frame,
+                    size_t frame_bytes)
+{
+    struct eth *eth = eth_of(endpoint);
+    struct batch *batch = &eth->batch;
+    int before = 0, error = 0;
+
+    if (frame_bytes == 0 || frame_bytes > BATCH_FRAME_BYTES || eth->singly > 0) {
+        eth->singly -= eth->singly > 0;
+        return eth_send(endpoint, to, frame, frame_bytes);
+    }
+    if (!may_follow(eth, to, frame_bytes))
+        before = endpoint_flush(endpoint);
+    append(eth, to, frame, frame_bytes);
+    if (batch->count == BATCH_FRAMES_MAX || frame_bytes < batch->frame_bytes)
+        error = eth_flush(endpoint);
+    return error ? error : before;
 }
 
 /* What IP does with a datagram longer than the path, as far as it knows the path. */
@@ -104,8 +247,10 @@ static int eth_probe(struct endpoint *endpoint, const struct address *to, const 
                      size_t frame_bytes)
 {
     sa_family_t family = endpoint->local.sa.sa_family;
-    int error = set_fragmenting(endpoint->fd, family, IP_PMTUDISC_PROBE, IPV6_PMTUDISC_PROBE);
+    int error;
 
+    endpoint_flush(endpoint);
+    error = set_fragmenting(endpoint->fd, family, IP_PMTUDISC_PROBE, IPV6_PMTUDISC_PROBE);
     if (error)
         return error;
     error = eth_send(endpoint, to, frame, frame_bytes);
@@ -218,14 +363,26 @@ static int eth_reconnect(struct endpoint *endpoint)
     return local_address(endpoint->fd, &endpoint->local);
 }
 
+static struct eth *map_eth(void)
+{
+    struct eth *eth = mmap(NULL, sizeof(*eth), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (eth == MAP_FAILED)
+        return NULL;
+    madvise(eth, sizeof(*eth), MADV_DONTDUMP); /* frames: the user's data */
+    return eth;
+}
+
 static void eth_close(struct endpoint *endpoint)
 {
     close(endpoint->fd);
-    free(eth_of(endpoint));
+    munmap(eth_of(endpoint), sizeof(struct eth));
 }
 
 static const struct endpoint_ops eth_ops = {
     .send = eth_send,
+    .post = eth_post,
+    .flush = eth_flush,
     .probe = eth_probe,
     .receive = eth_receive,
     .arm = eth_arm,
@@ -285,16 +442,20 @@ close_fd:
 static int make_endpoint(int fd, const struct address *server, uint32_t frame_bytes_max,
                          struct endpoint **endpoint_out)
 {
-    struct eth *eth = calloc(1, sizeof(*eth));
-    int error = eth ? local_address(fd, &eth->endpoint.local) : -ENOMEM;
+    struct eth *eth = map_eth();
+    int error;
 
-    if (error) {
-        free(eth);
+    if (!eth) {
         close(fd);
+        return -ENOMEM;
+    }
+    eth->endpoint.fd = fd;
+    error = local_address(fd, &eth->endpoint.local);
+    if (error) {
+        eth_close(&eth->endpoint);
         return error;
     }
     eth->endpoint.ops = &eth_ops;
-    eth->endpoint.fd = fd;
     eth->endpoint.frame_bytes_max = frame_bytes_max;
     eth->endpoint.async_signal_safe = true;
     eth->connected = server != NULL;

@@ -9,6 +9,9 @@
  * that meets a shorter link on its way, is cut up and put together by IP: slower, but not lost. `probe` sends
  * with "don't fragment", so that a session can find the longest frame that stays whole.
  *
+ * Posted frames of one length to one peer go to the kernel by one system call, which makes datagrams of them
+ * (UDP_SEGMENT); on the wire nothing differs. Where that is refused they go one by one.
+ *
  * A client's socket is bound to the address that the route to the server had when it was connected. Where
  * that address is no longer ours nothing leaves (-ENETUNREACH); reconnecting takes the one of the route as it
  * is now.

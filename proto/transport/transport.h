@@ -44,6 +44,14 @@ struct endpoint_ops {
      * reconnect. */
     int (*send)(struct endpoint *endpoint, const struct address *to, const void *frame, size_t frame_bytes);
 
+    /* As send, but the frame may stay here, so that several leave by one system call: for bursts. Whoever
+     * posts has to flush; frames leave in order, also before what is sent or probed later. An error may be
+     * that of frames posted before. NULL: as send. */
+    int (*post)(struct endpoint *endpoint, const struct address *to, const void *frame, size_t frame_bytes);
+
+    /* What was posted leaves now. Errors as for send. NULL: nothing ever stays. */
+    int (*flush)(struct endpoint *endpoint);
+
     /* As send, but the frame goes in one piece or not at all (eth: "don't fragment"), however long it is: to
      * find out what the path carries. */
     int (*probe)(struct endpoint *endpoint, const struct address *to, const void *frame, size_t frame_bytes);
@@ -72,6 +80,7 @@ struct endpoint {
     int fd;                   /* readable when `receive` may find something; -1 if there is none (loop) */
     uint32_t frame_bytes_max; /* the longest frame that the path carries in one piece, as far as is known */
     bool async_signal_safe;   /* all but close may be called in a signal handler */
+    bool posted;              /* something was, and has not left */
     struct address local;     /* what it is bound to; the port is filled in where 0 was asked for */
     uint64_t sent_frames, sent_bytes, received_frames, received_bytes, dropped_frames;
 };
@@ -80,6 +89,18 @@ static inline int endpoint_send(struct endpoint *endpoint, const struct address 
                                 size_t frame_bytes)
 {
     return endpoint->ops->send(endpoint, to, frame, frame_bytes);
+}
+
+static inline int endpoint_post(struct endpoint *endpoint, const struct address *to, const void *frame,
+                                size_t frame_bytes)
+{
+    return (endpoint->ops->post ? endpoint->ops->post : endpoint->ops->send)(endpoint, to, frame,
+                                                                             frame_bytes);
+}
+
+static inline int endpoint_flush(struct endpoint *endpoint)
+{
+    return endpoint->posted ? endpoint->ops->flush(endpoint) : 0;
 }
 
 static inline int endpoint_probe(struct endpoint *endpoint, const struct address *to, const void *frame,

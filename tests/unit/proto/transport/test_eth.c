@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -300,6 +301,95 @@ Test(eth, a_probe_is_never_fragmented)
     enter_small_network(1500);
     expect_probes("127.0.0.1", 1500 - 28);
     expect_probes("[::1]", 1500 - 48);
+}
+
+static void post_run(struct endpoint *client, unsigned first, unsigned count, size_t frame_bytes)
+{
+    static uint8_t frame[4096];
+
+    for (unsigned i = first; i < first + count; i++) {
+        memset(frame, (int)i, frame_bytes);
+        cr_assert_eq(endpoint_post(client, NULL, frame, frame_bytes), 0);
+    }
+}
+
+static void expect_run(struct endpoint *server, unsigned first, unsigned count, size_t frame_bytes)
+{
+    static uint8_t got[4096];
+
+    for (unsigned i = first; i < first + count; i++) {
+        cr_assert(poll(&(struct pollfd){.fd = server->fd, .events = POLLIN}, 1, 10000) == 1);
+        cr_assert_eq(endpoint_receive(server, got, sizeof(got), NULL), (int)frame_bytes, "frame %u", i);
+        cr_assert_eq(got[0], (uint8_t)i);
+        cr_assert_eq(got[frame_bytes - 1], (uint8_t)i);
+    }
+}
+
+Test(eth, what_was_posted_stays_until_it_is_flushed_and_then_goes_as_one)
+{
+    static uint8_t got[65536];
+    struct address address;
+    struct endpoint *client;
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    socklen_t bytes = sizeof(address.in);
+
+    if (setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) < 0)
+        cr_skip_test("this kernel has no UDP_GRO");
+    cr_assert_eq(address_parse("127.0.0.1:0", 0, &address), 0);
+    cr_assert_eq(bind(fd, &address.sa, sizeof(address.in)), 0);
+    cr_assert_eq(getsockname(fd, &address.sa, &bytes), 0);
+    cr_assert_eq(eth_connect(&address, &client), 0);
+    post_run(client, 0, 5, 1000);
+    cr_assert_eq(recv(fd, got, sizeof(got), 0), -1);
+    cr_assert_eq(endpoint_flush(client), 0);
+    cr_assert(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 10000) == 1);
+    cr_assert_eq(recv(fd, got, sizeof(got), 0), 5000, "this socket takes what came together as one");
+    endpoint_close(client);
+    close(fd);
+}
+
+/* The kernel refuses to cut a burst into frames longer than the path; each alone, IP brings through. */
+Test(eth, a_burst_that_is_refused_goes_frame_by_frame)
+{
+    struct endpoint *server, *client;
+
+    enter_small_network(1000);
+    open_shards("127.0.0.1", 1, &server);
+    cr_assert_eq(eth_connect(&server->local, &client), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        post_run(client, 0, 10, 1300);
+        cr_assert_eq(endpoint_flush(client), 0);
+        expect_run(server, 0, 10, 1300);
+        post_run(client, 20, 10, 500);
+        cr_assert_eq(endpoint_flush(client), 0);
+        expect_run(server, 20, 10, 500);
+    }
+    cr_assert_eq(client->sent_frames, 60);
+    endpoint_close(client);
+    endpoint_close(server);
+}
+
+Test(eth, what_follows_a_burst_is_not_cut)
+{
+    struct endpoint *server, *client;
+
+    enter_small_network(1500);
+    open_shards("127.0.0.1", 1, &server);
+    cr_assert_eq(eth_connect(&server->local, &client), 0);
+    post_run(client, 0, 3, 100);
+    post_run(client, 3, 1, 1472);
+    post_run(client, 4, 3, 100);
+    post_run(client, 7, 1, 3000); /* too long to wait; IP fragments it */
+    post_run(client, 8, 2, 100);
+    cr_assert_eq(endpoint_send(client, NULL, "the next", 8), 0);
+    expect_run(server, 0, 3, 100);
+    expect_run(server, 3, 1, 1472);
+    expect_run(server, 4, 3, 100);
+    expect_run(server, 7, 1, 3000);
+    expect_run(server, 8, 2, 100);
+    endpoint_close(client);
+    endpoint_close(server);
 }
 
 Test(eth, a_path_below_the_smallest_frame_is_left_to_ip)
