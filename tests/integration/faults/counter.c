@@ -14,24 +14,21 @@
  * the moment from which recovery is measured: until each thread had an answer of any kind, and until each had
  * one of success. All print a line of JSON. Exit status 1: something was wrong.
  */
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cxe.h"
+#include "program.h"
 
 #define THREADS_MAX  16
 #define DOUBTS_MAX   512
 #define ERRORS_MAX   8
 #define THREAD_LINES 4 /* of the region, each thread's: fetch-add, CAS, write, and one to spare */
-#define NS_PER_MS    1000000ull
 #define WORDS        (CXE_LINE_BYTES / sizeof(uint64_t))
 
 /* A word whose value is known, but for operations that nobody can tell the outcome of. */
@@ -77,14 +74,6 @@ struct worker {
 static atomic_bool stopping;
 static atomic_uint running;
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 * NS_PER_MS + (uint64_t)now.tv_nsec;
-}
-
 /* ---- cells ---- */
 
 static bool cell_may_be(const struct cell *cell, uint64_t value)
@@ -129,7 +118,7 @@ static void count_error(struct thread_journal *mine, int error)
 static void note_times(struct worker *worker, int result)
 {
     struct thread_journal *mine = worker->mine;
-    uint64_t now = now_ns(), mark_ns = atomic_load(&worker->journal->mark_ns);
+    uint64_t now = program_now_ns(), mark_ns = atomic_load(&worker->journal->mark_ns);
 
     if (now - worker->started_ns > mine->longest_call_ns)
         mine->longest_call_ns = now - worker->started_ns;
@@ -279,7 +268,7 @@ static void *work(void *context)
     int result = 0;
 
     while (!atomic_load(&stopping) && result != -ESTALE) {
-        worker->started_ns = now_ns();
+        worker->started_ns = program_now_ns();
         result = operations[round++ % (sizeof(operations) / sizeof(operations[0]))](worker);
     }
     atomic_fetch_sub(&running, 1);
@@ -287,24 +276,6 @@ static void *work(void *context)
 }
 
 /* ---- the journal ---- */
-
-static struct journal *open_journal(const char *path, bool fresh)
-{
-    int fd = open(path, O_RDWR | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
-    struct journal *journal;
-
-    if (fd < 0 || (fresh && ftruncate(fd, sizeof(*journal)) < 0)) {
-        perror(path);
-        exit(2);
-    }
-    journal = mmap(NULL, sizeof(*journal), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (journal == MAP_FAILED) {
-        perror("mmap");
-        exit(2);
-    }
-    return journal;
-}
 
 static void add_errors(struct error_count totals[ERRORS_MAX], const struct thread_journal *mine)
 {
@@ -377,19 +348,6 @@ static int print_journal(const struct journal *journal)
 
 /* ---- commands ---- */
 
-static struct cxe_region *open_region(const char *name, unsigned timeout_ms)
-{
-    struct cxe_connect_options options = {.timeout_ns = timeout_ms * NS_PER_MS};
-    struct cxe_connection *connection;
-    struct cxe_region *region;
-
-    if (cxe_connect(&options, &connection) < 0 || cxe_region_open(connection, name, &region) < 0) {
-        fprintf(stderr, "counter: %s\n", cxe_last_error());
-        exit(2);
-    }
-    return region;
-}
-
 static void wait_for_signals(struct journal *journal, const sigset_t *signals)
 {
     const struct timespec moment = {.tv_nsec = 20 * NS_PER_MS};
@@ -398,7 +356,7 @@ static void wait_for_signals(struct journal *journal, const sigset_t *signals)
         int signal = sigtimedwait(signals, NULL, &moment);
 
         if (signal == SIGUSR1) {
-            atomic_store(&journal->mark_ns, now_ns());
+            atomic_store(&journal->mark_ns, program_now_ns());
             journal->marks++;
         } else if (signal == SIGTERM)
             atomic_store(&stopping, true);
@@ -416,7 +374,7 @@ static int run(const char *name, struct journal *journal, unsigned threads, unsi
     sigaddset(&signals, SIGUSR1);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    region = open_region(name, timeout_ms);
+    region = program_open_region(name, timeout_ms * NS_PER_MS);
     journal->first_line = first_line;
     atomic_store(&running, threads);
     for (unsigned i = 0; i < threads; i++) {
@@ -439,7 +397,7 @@ static int run(const char *name, struct journal *journal, unsigned threads, unsi
 /* Is what the region holds what the journal's owner, now dead, may have left? */
 static int check(const char *name, struct journal *journal)
 {
-    struct cxe_region *region = open_region(name, 0);
+    struct cxe_region *region = program_open_region(name, 0);
 
     for (uint32_t i = 0; i < journal->thread_count; i++) {
         struct worker worker = {.journal = journal, .mine = &journal->threads[i]};
@@ -468,15 +426,15 @@ static unsigned number(int argc, char **argv, int index, unsigned otherwise)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "show") == 0)
-        return print_journal(open_journal(argv[2], false));
+        return print_journal(program_map_journal(argv[2], sizeof(struct journal), false));
     if (argc == 4 && strcmp(argv[1], "check") == 0)
-        return check(argv[2], open_journal(argv[3], false));
+        return check(argv[2], program_map_journal(argv[3], sizeof(struct journal), false));
     if (argc >= 4 && strcmp(argv[1], "run") == 0) {
         unsigned threads = number(argc, argv, 4, 4);
 
         if (threads >= 1 && threads <= THREADS_MAX)
-            return run(argv[2], open_journal(argv[3], true), threads, number(argc, argv, 5, 0),
-                       number(argc, argv, 6, 1));
+            return run(argv[2], program_map_journal(argv[3], sizeof(struct journal), true), threads,
+                       number(argc, argv, 5, 0), number(argc, argv, 6, 1));
     }
     fprintf(stderr, "usage: counter run REGION JOURNAL [THREADS [TIMEOUT_MS [FIRST_LINE]]]\n"
                     "       counter check REGION JOURNAL\n"

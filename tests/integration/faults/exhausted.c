@@ -9,12 +9,12 @@
  * descriptor, no mapping. Prints how many allocations there were. Exit status 1: something stayed behind, or
  * an error had no sentence.
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cxe.h"
+#include "program.h"
 #include "preload/fail_alloc.h"
 
 #define REGION_BYTES (1 << 20)
@@ -22,18 +22,6 @@
 struct remains {
     long blocks, descriptors, mappings;
 };
-
-static long count_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    long count = 0;
-
-    while (folder && readdir(folder))
-        count++;
-    if (folder)
-        closedir(folder);
-    return count;
-}
 
 static long count_mappings(void)
 {
@@ -50,7 +38,7 @@ static long count_mappings(void)
 
 static struct remains look(void)
 {
-    struct remains remains = {.descriptors = count_descriptors(), .mappings = count_mappings()};
+    struct remains remains = {.descriptors = program_count_descriptors(), .mappings = count_mappings()};
 
     remains.blocks = fail_alloc_live(); /* last: looking allocates */
     return remains;

@@ -12,7 +12,6 @@
  * which recovery is measured. `sum` adds the words up, by operations; `show` prints the journal at any time.
  * Exit status 1: something was wrong.
  */
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,14 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cxe.h"
+#include "program.h"
 
 #define PAGES_MAX 16384
-#define NS_PER_MS 1000000ull
 
 struct journal {
     _Atomic uint64_t mark_ns;
@@ -48,14 +45,6 @@ struct mapper {
 static atomic_bool stopping;
 static sigjmp_buf way_out;
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 * NS_PER_MS + (uint64_t)now.tv_nsec;
-}
-
 static void leave(int signal)
 {
     (void)signal;
@@ -64,7 +53,7 @@ static void leave(int signal)
 
 static void note_times(struct journal *journal, uint64_t started_ns)
 {
-    uint64_t now = now_ns(), mark_ns = atomic_load(&journal->mark_ns);
+    uint64_t now = program_now_ns(), mark_ns = atomic_load(&journal->mark_ns);
 
     if (now - started_ns > journal->longest_call_ns)
         journal->longest_call_ns = now - started_ns;
@@ -112,7 +101,7 @@ static void *work(void *context)
 
     while (!atomic_load(&stopping)) {
         uint32_t page = (uint32_t)(round++ % mapper->journal->page_count);
-        uint64_t started_ns = now_ns();
+        uint64_t started_ns = program_now_ns();
 
         if (add_to(mapper, page))
             note_times(mapper->journal, started_ns);
@@ -125,24 +114,6 @@ static void *work(void *context)
 }
 
 /* ---- the journal ---- */
-
-static struct journal *open_journal(const char *path, bool fresh)
-{
-    int fd = open(path, O_RDWR | (fresh ? O_CREAT | O_TRUNC : 0), 0600);
-    struct journal *journal;
-
-    if (fd < 0 || (fresh && ftruncate(fd, sizeof(*journal)) < 0)) {
-        perror(path);
-        exit(2);
-    }
-    journal = mmap(NULL, sizeof(*journal), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (journal == MAP_FAILED) {
-        perror("mmap");
-        exit(2);
-    }
-    return journal;
-}
 
 static int print_journal(const struct journal *journal)
 {
@@ -161,19 +132,6 @@ static int print_journal(const struct journal *journal)
 }
 
 /* ---- commands ---- */
-
-static struct cxe_region *open_region(const char *name)
-{
-    struct cxe_connect_options options = {.timeout_ns = 60000 * NS_PER_MS};
-    struct cxe_connection *connection;
-    struct cxe_region *region;
-
-    if (cxe_connect(&options, &connection) < 0 || cxe_region_open(connection, name, &region) < 0) {
-        fprintf(stderr, "mapper: %s\n", cxe_last_error());
-        exit(2);
-    }
-    return region;
-}
 
 static void note_info(struct mapper *mapper)
 {
@@ -194,7 +152,7 @@ static void wait_for_end(struct mapper *mapper, const sigset_t *signals)
         note_info(mapper);
         if (signal != SIGUSR1)
             continue;
-        atomic_store(&mapper->journal->mark_ns, now_ns());
+        atomic_store(&mapper->journal->mark_ns, program_now_ns());
         mapper->journal->marks++;
     }
     atomic_store(&stopping, true);
@@ -235,7 +193,7 @@ static int run(const char *name, struct journal *journal, unsigned pages, unsign
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     sigaction(SIGBUS, &bus, NULL); /* before the mapping: the library passes on what is not its own */
-    if (cxe_map(open_region(name), &options, &address) < 0) {
+    if (cxe_map(program_open_region(name, 60000 * NS_PER_MS), &options, &address) < 0) {
         fprintf(stderr, "mapper: %s\n", cxe_last_error());
         return errno == EPERM || errno == ENOSYS ? 77 : 2;
     }
@@ -254,7 +212,7 @@ static int run(const char *name, struct journal *journal, unsigned pages, unsign
 
 static int sum(const char *name, unsigned pages)
 {
-    struct cxe_region *region = open_region(name);
+    struct cxe_region *region = program_open_region(name, 60000 * NS_PER_MS);
     uint64_t line[CXE_LINE_BYTES / sizeof(uint64_t)], total = 0;
 
     for (unsigned i = 0; i < pages; i++) {
@@ -278,12 +236,12 @@ int main(int argc, char **argv)
     unsigned pages = number(argc, argv, 4, 0);
 
     if (argc == 3 && strcmp(argv[1], "show") == 0)
-        return print_journal(open_journal(argv[2], false));
+        return print_journal(program_map_journal(argv[2], sizeof(struct journal), false));
     if (argc == 4 && strcmp(argv[1], "sum") == 0)
         return sum(argv[2], number(argc, argv, 3, 0));
     if (argc >= 5 && strcmp(argv[1], "run") == 0 && pages >= 1 && pages <= PAGES_MAX)
-        return run(argv[2], open_journal(argv[3], true), pages, number(argc, argv, 5, 0),
-                   number(argc, argv, 6, 0));
+        return run(argv[2], program_map_journal(argv[3], sizeof(struct journal), true), pages,
+                   number(argc, argv, 5, 0), number(argc, argv, 6, 0));
     fprintf(stderr, "usage: mapper run REGION JOURNAL PAGES [THINK_US [LOCAL_PAGES]]\n"
                     "       mapper sum REGION PAGES\n"
                     "       mapper show JOURNAL\n");

@@ -5,11 +5,11 @@
  * Prints a line of JSON: how many additions were done, and how this process's memory (KiB) and descriptors
  * grew between a fifth of the times and the end. Exit status 1: a connection failed.
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cxe.h"
+#include "program.h"
 
 static long resident_kib(void)
 {
@@ -23,18 +23,6 @@ static long resident_kib(void)
     if (file)
         fclose(file);
     return kib;
-}
-
-static long descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    long count = 0;
-
-    while (folder && readdir(folder))
-        count++;
-    if (folder)
-        closedir(folder);
-    return count;
 }
 
 /* One addition over a connection of its own. */
@@ -68,7 +56,7 @@ int main(int argc, char **argv)
     for (done = 0; done < times; done++) {
         if (done == times / 5) {
             kib = resident_kib();
-            fds = descriptors();
+            fds = program_count_descriptors();
         }
         if (add_one(argv[1]) < 0) {
             fprintf(stderr, "reconnector: %s\n", cxe_last_error());
@@ -76,6 +64,6 @@ int main(int argc, char **argv)
         }
     }
     printf("{\"done\": %ld, \"grown_kib\": %ld, \"grown_descriptors\": %ld}\n", done, resident_kib() - kib,
-           descriptors() - fds);
+           program_count_descriptors() - fds);
     return done < times;
 }
