@@ -282,6 +282,8 @@ static uint64_t next_ns(const struct snooper *snooper)
 {
     uint64_t next = least(lease_next_ns(snooper), answer_next_ns(snooper));
 
+    if (snooper->answer_count == ANSWERS)
+        return next; /* one of them ends first, and wakes us */
     for (unsigned i = 0; i < snooper->snoop_count; i++)
         next = least(next, snooper->snoops[i].due_ns);
     return next;

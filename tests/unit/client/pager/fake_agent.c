@@ -33,11 +33,13 @@ static struct fake_page *page_at(uint64_t offset)
     return &fake->pages[offset / PAGE_BYTES];
 }
 
-/* A read of a page that the server has in hand waits for it. */
+/* A read of a page that the server has in hand waits for it; an answer, as long as the test likes. */
 bool fake_agent_parked(const struct op *op)
 {
     bool parked = false;
 
+    if (op->opcode == OP_BI_RSP)
+        return fake->slow_answers;
     if (op->opcode != OP_MEM_RD_SHARED && op->opcode != OP_MEM_RD_ANY)
         return false;
     lock();

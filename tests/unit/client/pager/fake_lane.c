@@ -357,6 +357,7 @@ int lane_listen_wait(struct lane *lane, uint64_t deadline_ns, int wake_fd)
     struct pollfd wake = {.fd = wake_fd, .events = POLLIN};
     const struct timespec pause = {.tv_nsec = 20000};
 
+    fake->listens++;
     for (;;) {
         bool heard = deliver_snoops(lane);
 

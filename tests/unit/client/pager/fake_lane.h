@@ -57,6 +57,8 @@ struct fake {
     _Atomic uint32_t frame_lines; /* a write of more does not fit a frame */
     _Atomic uint32_t session;
     _Atomic int32_t attach_error;
+    _Atomic uint32_t slow_answers; /* what answers a snoop stays under way */
+    _Atomic uint64_t listens;      /* calls of lane_listen_wait */
     _Atomic uint64_t attaches, shared_reads, owned_reads;
     uint32_t unknown_attaches;     /* so many are done, and the client does not get to know */
     uint32_t unknown_answers;      /* so many are taken, and the client does not get to know */

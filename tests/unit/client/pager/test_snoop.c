@@ -441,6 +441,30 @@ Test(snoop, many_at_once_and_past_the_last_number)
     stop();
 }
 
+/* A stopped server's client must not burn a core until its lease is over. */
+Test(snoop, more_than_can_be_answered_at_once_wait_asleep)
+{
+    const struct timespec a_while = {.tv_nsec = 100 * NS_PER_MS};
+    enum { SNOOPS = 3 * ANSWERS };
+    uint16_t ids[SNOOPS];
+    uint64_t before;
+
+    start(MIB, MIB, (struct cxe_map_options){0});
+    fake->slow_answers = 1;
+    for (unsigned i = 0; i < SNOOPS; i++)
+        ids[i] = fake_snoop(region, i, BI_SNP_INV);
+    while (load_relaxed(&pager_find(memory)->snooper->snoop_count) < SNOOPS - ANSWERS)
+        pause_a_moment();
+    nanosleep(&a_while, NULL);
+    before = fake->listens;
+    nanosleep(&a_while, NULL);
+    cr_assert_lt(fake->listens - before, 20);
+    fake->slow_answers = 0;
+    for (unsigned i = 0; i < SNOOPS; i++)
+        cr_assert_eq(answer_to(ids[i]), BI_STATE_INVALID);
+    stop();
+}
+
 Test(snoop, the_child_of_a_fork_has_no_coherent_mapping)
 {
     int status;
