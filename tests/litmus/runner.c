@@ -5,19 +5,17 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "atomic.h"
 #include "client.h"
 #include "clock.h"
+#include "helper.h"
 #include "limits.h"
-#include "log.h"
 #include "random.h"
 
 #define INSTANCES     32 /* executions in a batch */
@@ -36,11 +34,6 @@ struct board {
     int error;        /* negative errno of whoever failed first: all stop */
     char why[WORD_BYTES];
     uint8_t registers[INSTANCES][SHAPE_REGISTERS_MAX];
-};
-
-struct helper {
-    pid_t pid;
-    int command_fd, answer_fd; /* a byte each way a batch */
 };
 
 struct runner {
@@ -183,46 +176,29 @@ static void run_thread(struct client *client, struct board *board, unsigned thre
 
 /* ---- the processes ---- */
 
-static _Noreturn void be_helper(struct runner *runner, unsigned thread, bool mapped, int command_fd,
-                                int answer_fd)
+/* What they inherit. */
+struct setup {
+    struct runner *runner;
+    bool mapped;
+};
+
+static void be_helper(const struct helper *self, void *context, unsigned thread)
 {
+    const struct setup *setup = context;
+    struct runner *runner = setup->runner;
     struct client client;
-    char fault[80], byte = 0;
+    char fault[80];
     int error;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    log_set_level(LOG_LEVEL_WARN);
     snprintf(fault, sizeof(fault), "reorder=25%%,dup=5%%,drop=0.2%%,seed=%" PRIu64,
              (runner->random ^ thread) | 1);
     error = client_open(&client, runner->daemons, fault);
-    if (!error && mapped)
+    if (!error && setup->mapped)
         error = client_map(&client);
     if (error)
         give_up(runner->board, error);
-    while (write(answer_fd, &byte, 1) == 1 && read(command_fd, &byte, 1) == 1)
+    while (helper_ready(self))
         run_thread(&client, runner->board, thread);
-    _exit(0);
-}
-
-static void start_helper(struct runner *runner, unsigned thread, bool mapped)
-{
-    struct helper *helper = &runner->helpers[thread];
-    int commands[2], answers[2];
-
-    cr_assert_eq(pipe(commands), 0);
-    cr_assert_eq(pipe(answers), 0);
-    fflush(stdout);
-    helper->pid = fork();
-    cr_assert_geq(helper->pid, 0);
-    if (helper->pid == 0) {
-        close(commands[1]);
-        close(answers[0]);
-        be_helper(runner, thread, mapped, commands[0], answers[1]);
-    }
-    close(commands[0]);
-    close(answers[1]);
-    helper->command_fd = commands[1];
-    helper->answer_fd = answers[0];
 }
 
 /* Fails the test, saying how that process ended. */
@@ -239,12 +215,9 @@ static void mourn(const struct runner *runner, unsigned thread)
 /* Returns what board->error is then. */
 static int await_helpers(struct runner *runner, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        char byte;
-
-        if (read(runner->helpers[i].answer_fd, &byte, 1) != 1)
+    for (unsigned i = 0; i < count; i++)
+        if (!helper_await(&runner->helpers[i]))
             mourn(runner, i);
-    }
     return load_acquire(&runner->board->error);
 }
 
@@ -270,6 +243,7 @@ static void make_region(struct runner *runner, unsigned server, bool mapped)
 struct runner *runner_open(uint64_t seed, bool mapped)
 {
     struct runner *runner = calloc(1, sizeof(*runner));
+    struct setup setup = {.runner = runner, .mapped = mapped};
     int error;
 
     cr_assert_not_null(runner);
@@ -282,7 +256,7 @@ struct runner *runner_open(uint64_t seed, bool mapped)
         make_region(runner, i, mapped);
     }
     for (unsigned i = 0; i < SHAPE_THREADS_MAX; i++)
-        start_helper(runner, i, mapped);
+        helper_start(&runner->helpers[i], be_helper, &setup, i);
     error = await_helpers(runner, SHAPE_THREADS_MAX);
     if (mapped && (error == -EPERM || error == -ENOSYS)) {
         runner_close(runner);
@@ -296,11 +270,7 @@ struct runner *runner_open(uint64_t seed, bool mapped)
 
 void runner_close(struct runner *runner)
 {
-    for (unsigned i = SHAPE_THREADS_MAX; i-- > 0;) { /* the later ones hold the pipes of the earlier, too */
-        close(runner->helpers[i].command_fd);
-        waitpid(runner->helpers[i].pid, NULL, 0);
-        close(runner->helpers[i].answer_fd);
-    }
+    helpers_end(runner->helpers, SHAPE_THREADS_MAX);
     if (runner->open)
         client_close(&runner->client);
     for (unsigned i = 0; i < CLIENT_SERVERS; i++)
@@ -381,7 +351,6 @@ static void run_batch(struct runner *runner, const struct cell *cell, struct his
 {
     static uint8_t lines[INSTANCES][SHAPE_VARS_MAX][LINE_BYTES];
     struct board *board = runner->board;
-    const char byte = 0;
 
     sweep(runner, cell, NULL);
     board->cell = *cell;
@@ -391,7 +360,7 @@ static void run_batch(struct runner *runner, const struct cell *cell, struct his
     board->arrived = 0;
     memset(board->registers, 0, sizeof(board->registers));
     for (unsigned i = 0; i < board->threads; i++)
-        cr_assert_eq(write(runner->helpers[i].command_fd, &byte, 1), 1);
+        helper_tell(&runner->helpers[i]);
     await_helpers(runner, board->threads);
     expect_no_error(board);
     sweep(runner, cell, lines);

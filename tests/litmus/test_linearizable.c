@@ -17,13 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "atomic.h"
 #include "clock.h"
 #include "daemon.h"
+#include "helper.h"
 #include "history.h"
 #include "limits.h"
 #include "log.h"
@@ -223,11 +222,6 @@ static void run_epoch(struct client *client)
 
 /* ---- the processes ---- */
 
-struct helper {
-    pid_t pid;
-    int command_fd, answer_fd;
-};
-
 struct setting {
     struct daemon daemon;
     struct cxe_connection *connection;
@@ -237,14 +231,13 @@ struct setting {
     uint64_t seed, random;
 };
 
-static _Noreturn void be_process(struct setting *setting, uint32_t process, int command_fd, int answer_fd)
+static void be_process(const struct helper *self, void *context, unsigned process)
 {
+    struct setting *setting = context;
     static struct client client;
-    char fault[100], byte = 0;
+    char fault[100];
     int error;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    log_set_level(LOG_LEVEL_WARN);
     client.board = setting->board;
     client.process = process;
     client.random = setting->seed + process;
@@ -256,39 +249,14 @@ static _Noreturn void be_process(struct setting *setting, uint32_t process, int 
         error = cxe_queue_open(client.connection, DEPTH, &client.queue);
     if (error)
         give_up(&client, error);
-    while (write(answer_fd, &byte, 1) == 1 && read(command_fd, &byte, 1) == 1)
+    while (helper_ready(self))
         run_epoch(&client);
-    _exit(0);
-}
-
-static void start_process(struct setting *setting, uint32_t process)
-{
-    struct helper *helper = &setting->helpers[process];
-    int commands[2], answers[2];
-
-    cr_assert_eq(pipe(commands), 0);
-    cr_assert_eq(pipe(answers), 0);
-    fflush(stdout);
-    helper->pid = fork();
-    cr_assert_geq(helper->pid, 0);
-    if (helper->pid == 0) {
-        close(commands[1]);
-        close(answers[0]);
-        be_process(setting, process, commands[0], answers[1]);
-    }
-    close(commands[0]);
-    close(answers[1]);
-    helper->command_fd = commands[1];
-    helper->answer_fd = answers[0];
 }
 
 static void await_processes(struct setting *setting)
 {
-    for (unsigned i = 0; i < PROCESSES; i++) {
-        char byte;
-
-        cr_assert_eq(read(setting->helpers[i].answer_fd, &byte, 1), 1, "process %u of the test is gone", i);
-    }
+    for (unsigned i = 0; i < PROCESSES; i++)
+        cr_assert(helper_await(&setting->helpers[i]), "process %u of the test is gone", i);
     cr_assert_eq(setting->board->error, 0, "%s; CXE_TEST_SEED=%" PRIu64, setting->board->why, setting->seed);
 }
 
@@ -305,17 +273,13 @@ static void open_setting(struct setting *setting)
         cxe_region_create(setting->connection, "words", BLOCKS * 2 * PAGE_BYTES, 0, &setting->region), 0,
         "%s", cxe_last_error());
     for (uint32_t i = 0; i < PROCESSES; i++)
-        start_process(setting, i);
+        helper_start(&setting->helpers[i], be_process, setting, i);
     await_processes(setting);
 }
 
 static void close_setting(struct setting *setting)
 {
-    for (unsigned i = PROCESSES; i-- > 0;) { /* the later ones hold the pipes of the earlier, too */
-        close(setting->helpers[i].command_fd);
-        waitpid(setting->helpers[i].pid, NULL, 0);
-        close(setting->helpers[i].answer_fd);
-    }
+    helpers_end(setting->helpers, PROCESSES);
     cxe_region_close(setting->region);
     cxe_disconnect(setting->connection);
     daemon_stop(&setting->daemon);
@@ -396,13 +360,12 @@ static void stop_server_a_while(struct setting *setting)
 static unsigned run_and_check(struct setting *setting, bool stop, uint64_t *checked)
 {
     static const uint8_t zeros[2 * PAGE_BYTES];
-    const char byte = 0;
 
     cr_assert_eq(
         cxe_write(setting->region, setting->board->epoch % BLOCKS * sizeof(zeros), zeros, sizeof(zeros)), 0,
         "%s", cxe_last_error());
     for (unsigned i = 0; i < PROCESSES; i++)
-        cr_assert_eq(write(setting->helpers[i].command_fd, &byte, 1), 1);
+        helper_tell(&setting->helpers[i]);
     if (stop)
         stop_server_a_while(setting);
     await_processes(setting);
