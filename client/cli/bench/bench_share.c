@@ -344,16 +344,15 @@ static int measure_page(const struct bench_options *options, struct bench_report
 static int measure_rate(const struct bench_options *options, struct bench_report *report,
                         const struct bench_link *link, struct share_bench *bench, const char *what,
                         int (*run)(void *context, uint64_t duration_ns, struct bench_sample *sample),
-                        const char *unit, double scale, double goal)
+                        const char *unit)
 {
     char name[96];
     const struct bench_comparison comparison = {
         .name = name,
         .kind = BENCH_RATE,
         .unit = unit,
-        .scale = scale,
+        .scale = 1,
         .subject = {run, bench},
-        .value_goal = goal,
         .least_work = LEAST_TURNS,
     };
 
@@ -434,10 +433,9 @@ static int measure_mapped(const struct bench_options *options, struct bench_repo
     for (unsigned i = 0; !error && i < MAPPED_FIGURES; i++)
         error = measure_page(options, report, link, bench, &mapped_figures[i]);
     if (!error)
-        error = measure_rate(options, report, link, bench, "page_ping_pong", turns_run, "trips/s", 1, 0);
+        error = measure_rate(options, report, link, bench, "page_ping_pong", turns_run, "trips/s");
     if (!error)
-        error =
-            measure_rate(options, report, link, bench, "share_of_slower_client", hammer_run, "of even", 1, 0);
+        error = measure_rate(options, report, link, bench, "share_of_slower_client", hammer_run, "of even");
     return error;
 }
 
