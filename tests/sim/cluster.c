@@ -5,12 +5,9 @@
 #include <string.h>
 
 #include "check.h"
-#include "executor.h"
 #include "keys.h"
-#include "mailbox.h"
 #include "lane_internal.h"
 #include "pool.h"
-#include "quiesce.h"
 #include "region.h"
 #include "worker_internal.h"
 
@@ -33,51 +30,22 @@ static int find_tenant(void *context, const uint8_t public_key[NOISE_KEY_BYTES],
     return 0;
 }
 
-static void open_memory(struct server *server)
-{
-    const struct pool_options pool = {.bytes = POOL_BYTES, .workers = server->workers};
-    struct regions_options regions = {.default_quota_bytes = REGIONS_QUOTA_UNLIMITED};
-    struct executor_options executor;
-    char why[256];
-
-    CHECK(pool_open(&pool, why, sizeof(why), &server->pool) == 0);
-    CHECK(quiesce_open(server->workers, &server->quiesce) == 0);
-    regions.pool = server->pool;
-    CHECK(mailboxes_open(server->workers, &server->mailboxes) == 0);
-    regions.quiesce = server->quiesce;
-    regions.mailboxes = server->mailboxes;
-    regions.lease_ns = server->lease_ns;
-    CHECK(regions_open(&regions, &server->regions) == 0);
-    executor = (struct executor_options){
-        .pool = server->pool, .regions = server->regions, .quiesce = server->quiesce};
-    CHECK(executor_open(&executor, &server->executor) == 0);
-}
-
 static void open_workers(struct server *server)
 {
-    struct worker_options options = {
-        .count = server->workers,
-        .cpu = -1,
-        .transport = "sim",
-        .listen = &server->address,
-        .listen_count = 1,
-        .spin_ns = 0, /* what it spins for is not simulated: a frame's coming costs nothing */
-        .idle_timeout_ns = server->idle_timeout_ns,
-        .sessions_max = SESSIONS_OF,
-        .cipher_mask = server->plain ? 1u << RECORD_CIPHER_PLAIN : record_ciphers_available(),
-        .key = &server->key,
-        .cookie_secret = server->cookie_secret,
-        .handshake_limits = {.inits_per_second = 100000, .burst = 1000},
-        .executor = server->executor,
-        .regions = server->regions,
-        .quiesce = server->quiesce,
-        .mailboxes = server->mailboxes,
-        .find_tenant = find_tenant,
-        .context = server,
-        .tenants_generation = &server->tenants_generation,
-    };
+    struct worker_options options = core_worker_options(&server->core, server->workers);
     char why[256];
 
+    options.transport = "sim";
+    options.listen = &server->address;
+    options.spin_ns = 0; /* what it spins for is not simulated: a frame's coming costs nothing */
+    options.idle_timeout_ns = server->idle_timeout_ns;
+    options.sessions_max = SESSIONS_OF;
+    options.cipher_mask = server->plain ? 1u << RECORD_CIPHER_PLAIN : record_ciphers_available();
+    options.key = &server->key;
+    options.cookie_secret = server->cookie_secret;
+    options.find_tenant = find_tenant;
+    options.context = server;
+    options.tenants_generation = &server->tenants_generation;
     randombytes_buf(&options.incarnation, sizeof(options.incarnation));
     for (unsigned i = 0; i < server->workers; i++) {
         options.index = i;
@@ -92,7 +60,7 @@ static void *boot(void *context)
     struct server *server = context;
 
     randombytes_buf(server->cookie_secret, sizeof(server->cookie_secret));
-    open_memory(server);
+    core_open(&server->core, POOL_BYTES, server->workers, server->lease_ns);
     open_workers(server);
     server->up = true;
     server->incarnations++;
@@ -121,17 +89,10 @@ void server_start(struct server *server)
 static void *shut_down(void *context)
 {
     struct server *server = context;
+    const char *broken = core_close(&server->core, server->worker, server->workers);
 
-    for (unsigned i = 0; i < server->workers; i++)
-        worker_stop(server->worker[i]);
-    for (unsigned i = 0; i < server->workers; i++)
-        worker_close(server->worker[i]);
-    executor_close(server->executor);
-    VALID_OR_DIE(regions_valid(server->regions));
-    regions_close(server->regions);
-    quiesce_close(server->quiesce);
-    mailboxes_close(server->mailboxes);
-    pool_close(server->pool);
+    if (broken)
+        sim_fail("invariant broken: %s", broken);
     return NULL;
 }
 
@@ -189,8 +150,8 @@ void server_check(const struct server *server)
     }
     if (!all_at_rest || ++inspections % MEMORY_EVERY != 0)
         return;
-    VALID_OR_DIE(regions_valid(server->regions));
-    VALID_OR_DIE(pool_valid(server->pool));
+    VALID_OR_DIE(regions_valid(server->core.regions));
+    VALID_OR_DIE(pool_valid(server->core.pool));
 }
 
 /* ---- clients ---- */

@@ -2,6 +2,7 @@
 #ifndef TESTS_SIM_CLUSTER_H
 #define TESTS_SIM_CLUSTER_H
 
+#include "core.h"
 #include "cxe.h"
 #include "sim_net.h"
 #include "worker.h"
@@ -16,11 +17,7 @@ struct server {
     bool plain; /* no encryption */
     /* Its process. */
     bool up;
-    struct pool *pool;
-    struct regions *regions;
-    struct quiesce *quiesce;
-    struct mailboxes *mailboxes;
-    struct executor *executor;
+    struct core core;
     struct worker *worker[SERVER_WORKERS_MAX];
     struct noise_keypair key; /* stays */
     char key_text[64];        /* as a client is told it */

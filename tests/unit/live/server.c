@@ -8,12 +8,7 @@
 #include <unistd.h>
 
 #include "atomic.h"
-#include "executor.h"
 #include "keys.h"
-#include "mailbox.h"
-#include "pool.h"
-#include "quiesce.h"
-#include "region.h"
 
 #define POOL_BYTES (64ull << 20)
 
@@ -26,29 +21,6 @@ static int find_tenant(void *context, const uint8_t public_key[NOISE_KEY_BYTES],
         return -EACCES;
     *tenant_out = 1;
     return 0;
-}
-
-static void open_memory(struct server *server)
-{
-    struct pool_options pool = {.bytes = POOL_BYTES, .workers = server->worker_count};
-    struct regions_options regions = {.default_quota_bytes = REGIONS_QUOTA_UNLIMITED};
-    struct executor_options executor;
-    char why[256];
-
-    cr_assert_eq(pool_open(&pool, why, sizeof(why), &server->pool), 0, "%s", why);
-    cr_assert_eq(quiesce_open(server->worker_count, &server->quiesce), 0);
-    regions.pool = server->pool;
-    cr_assert_eq(mailboxes_open(server->worker_count, &server->mailboxes), 0);
-    regions.quiesce = server->quiesce;
-    regions.mailboxes = server->mailboxes;
-    regions.lease_ns = server->lease_ns ? server->lease_ns : 60 * NS_PER_S;
-    cr_assert_eq(regions_open(&regions, &server->regions), 0);
-    executor = (struct executor_options){
-        .pool = server->pool,
-        .regions = server->regions,
-        .quiesce = server->quiesce,
-    };
-    cr_assert_eq(executor_open(&executor, &server->executor), 0);
 }
 
 /* A port that nobody had a moment ago: several workers cannot ask the kernel for the same one. */
@@ -67,34 +39,25 @@ static uint16_t free_port(void)
 static void open_worker(struct server *server, unsigned index, uint64_t incarnation)
 {
     struct address listen;
-    struct worker_options options = {
-        .index = index,
-        .count = server->worker_count,
-        .cpu = -1,
-        .transport = server->transport ? server->transport : "eth",
-        .listen = &listen,
-        .listen_count = 1,
-        .spin_ns = 50 * NS_PER_US,
-        .idle_timeout_ns = server->idle_timeout_ns ? server->idle_timeout_ns : 60 * NS_PER_S,
-        .sessions_max = 1024,
-        .use_io_uring = true,
-        .cipher_mask = server->cipher_mask ? server->cipher_mask : 7,
-        .key = &server->key,
-        .cookie_secret = server->cookie_secret,
-        .handshake_limits = {.inits_per_second = 100000, .burst = 1000},
-        .executor = server->executor,
-        .regions = server->regions,
-        .quiesce = server->quiesce,
-        .mailboxes = server->mailboxes,
-        .find_tenant = find_tenant,
-        .context = server,
-        .tenants_generation = &server->tenants_generation,
-        .incarnation = incarnation,
-    };
+    struct worker_options options = core_worker_options(&server->core, server->worker_count);
     char text[64], why[256];
 
     snprintf(text, sizeof(text), "127.0.0.1:%u", server->port);
     cr_assert_eq(address_parse(text, 0, &listen), 0);
+    options.index = index;
+    options.transport = server->transport ? server->transport : "eth";
+    options.listen = &listen;
+    options.spin_ns = 50 * NS_PER_US;
+    options.idle_timeout_ns = server->idle_timeout_ns ? server->idle_timeout_ns : 60 * NS_PER_S;
+    options.sessions_max = 1024;
+    options.use_io_uring = true;
+    options.cipher_mask = server->cipher_mask ? server->cipher_mask : 7;
+    options.key = &server->key;
+    options.cookie_secret = server->cookie_secret;
+    options.find_tenant = find_tenant;
+    options.context = server;
+    options.tenants_generation = &server->tenants_generation;
+    options.incarnation = incarnation;
     cr_assert_eq(worker_open(&options, &server->workers[index], why, sizeof(why)), 0, "%s", why);
 }
 
@@ -118,7 +81,8 @@ static void bring_up(struct server *server)
 {
     if (server->worker_count == 0)
         server->worker_count = 1;
-    open_memory(server);
+    core_open(&server->core, POOL_BYTES, server->worker_count,
+              server->lease_ns ? server->lease_ns : 60 * NS_PER_S);
     open_workers(server);
 }
 
@@ -133,16 +97,9 @@ void server_start(struct server *server)
 
 void server_stop(struct server *server)
 {
-    for (unsigned i = 0; i < server->worker_count; i++)
-        worker_stop(server->workers[i]);
-    for (unsigned i = 0; i < server->worker_count; i++)
-        worker_close(server->workers[i]);
-    executor_close(server->executor);
-    cr_assert(regions_valid(server->regions));
-    regions_close(server->regions);
-    quiesce_close(server->quiesce);
-    mailboxes_close(server->mailboxes);
-    pool_close(server->pool);
+    const char *broken = core_close(&server->core, server->workers, server->worker_count);
+
+    cr_assert_null(broken, "%s", broken);
 }
 
 void server_restart(struct server *server)

@@ -4,17 +4,14 @@
 
 #include <stdbool.h>
 
+#include "core.h"
 #include "cxe.h"
 #include "worker.h"
 
 #define SERVER_WORKERS_MAX 4
 
 struct server {
-    struct pool *pool;
-    struct regions *regions;
-    struct quiesce *quiesce;
-    struct mailboxes *mailboxes;
-    struct executor *executor;
+    struct core core;
     struct worker *worker; /* the first */
     struct worker *workers[SERVER_WORKERS_MAX];
     unsigned worker_count; /* 0: one */

@@ -890,7 +890,7 @@ Test(coherence, a_region_nobody_maps_any_more_rests)
     for (;;) {
         struct regions_coherence_info info;
 
-        regions_get_coherence(server.regions, QUIESCE_NO_WORKER, &info);
+        regions_get_coherence(server.core.regions, QUIESCE_NO_WORKER, &info);
         if (info.regions == 0)
             break;
         cr_assert_lt(clock_now_ns() - start_ns, 60 * NS_PER_S);
