@@ -38,7 +38,7 @@ struct op {
     void (*done)(struct op *op, int result);
     void *context; /* the caller's */
 
-    bool finished; /* set just before `done`, with `outcome` */
+    bool finished; /* cleared when it is posted, set just before `done`, with `outcome` */
     int outcome;
     /* A finished read for an agent. `given`: snoops of the agent whose ids are before snoop_next (modulo
      * 65536) were sent before any of it was given. Else nothing is known of that. */

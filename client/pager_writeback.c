@@ -135,20 +135,9 @@ static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadlin
     struct lane *lane = wb->lane ? wb->lane : lane_acquire(pager->connection);
     int first = 0;
 
-    for (uint32_t i = 0; i < wb->op_count; i++) {
-        struct op *op = &wb->ops[i];
-
-        if (is_done(op))
-            continue;
-        *op = (struct op){.opcode = op->opcode,
-                          .line_count = op->line_count,
-                          .agent = op->agent,
-                          .region = op->region,
-                          .offset = op->offset,
-                          .operand = op->operand,
-                          .context = op->context};
-        lane_post(lane, op);
-    }
+    for (uint32_t i = 0; i < wb->op_count; i++)
+        if (!is_done(&wb->ops[i]))
+            lane_post(lane, &wb->ops[i]);
     for (uint32_t i = 0; i < wb->op_count; i++) {
         struct op *op = &wb->ops[i];
 

@@ -399,7 +399,8 @@ int lane_post_together(struct lane *lane, struct op *ops, unsigned count)
 void lane_post(struct lane *lane, struct op *op)
 {
     CHECK(load_relaxed(&lane->held));
-    CHECK(!op->finished);
+    op->finished = false;
+    op->outcome = 0;
     op->next = NULL;
     set_due(op, fake->delay_ns ? clock_now_ns() + fake->delay_ns : 0);
     *lane->last = op;
