@@ -327,7 +327,7 @@ static void close_workers(struct fabricd *daemon)
         worker_close(daemon->workers[i]);
 }
 
-/* The sockets are bound before the memory is taken: whoever starts twice hears of it at once. */
+/* The sockets are bound before the memory is taken: whoever starts twice hears of it soon. */
 static int open_workers(struct fabricd *daemon, char *why, size_t why_bytes)
 {
     const struct config *config = daemon->config;

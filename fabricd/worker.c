@@ -38,6 +38,16 @@
 
 /* ---- boot ---- */
 
+/* The main thread takes signals when the workers run; until then they are pending. */
+static bool told_to_stop(void)
+{
+    sigset_t pending;
+
+    sigemptyset(&pending);
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
 /* A daemon that was killed holds its ports a little longer than it lives: the kernel takes its io_uring down
  * in the background, and the sockets with it. So a port in use is waited for before it is called taken. */
 static int listen_on(struct worker *worker, unsigned listener, const char *address)
@@ -57,6 +67,10 @@ static int listen_on(struct worker *worker, unsigned listener, const char *addre
             log_info("waiting up to %u s for %s, which is in use", (unsigned)(PORT_PATIENCE_NS / NS_PER_S),
                      address);
         told = true;
+        if (told_to_stop()) {
+            log_info("told to stop while waiting for %s", address);
+            return error;
+        }
         nanosleep(&pause, NULL);
     }
 }

@@ -220,6 +220,22 @@ Test(fabricd, waits_for_a_port_that_becomes_free)
     stop(&second);
 }
 
+Test(fabricd, can_be_stopped_while_it_waits_for_a_port)
+{
+    struct child first, second;
+    char config[256];
+
+    start(&first, SMALL, 0);
+    snprintf(config, sizeof(config), "workers: 2\nlisten: ['127.0.0.1:%u']\npool: {size: 1M}\n",
+             port_of(&first));
+    start(&second, config, 0);
+    expect_to_hear(&second, "waiting up to 5 s for 127.0.0.1:");
+    kill(second.pid, SIGTERM);
+    expect_to_hear(&second, "told to stop");
+    cr_expect_eq(exit_status(&second), 1);
+    stop(&first);
+}
+
 Test(fabricd, refuses_the_control_socket_of_another)
 {
     struct child first, second;
