@@ -147,6 +147,8 @@ static bool waiters_valid(const struct coherence *coherence)
             return false;
         pages += waiter->waits == COHERENCE_WAITS_PAGE;
         lines += waiter->waits == COHERENCE_WAITS_LINE;
+        if (waiter->waits == COHERENCE_WAITS_LINE && !waiter->line_link && waiter->look_soon)
+            return false;
         if (waiter->waits == COHERENCE_WAITS_NOT ||
             (waiter->waits == COHERENCE_WAITS_PAGE && !waiter->access.queued))
             return false;
@@ -158,10 +160,12 @@ static bool lines_valid(const struct coherence *coherence)
 {
     uint32_t lines = 0;
 
+    for (const struct coherence_waiter *waiter = coherence->waiters; waiter; waiter = waiter->next)
+        lines += waiter->waits == COHERENCE_WAITS_LINE && !waiter->line_link; /* called */
     for (unsigned i = 0; i < LINE_BUCKETS; i++)
         for (const struct coherence_waiter *waiter = coherence->lines[i]; waiter;
              waiter = waiter->line_next) {
-            if (waiter->waits != COHERENCE_WAITS_LINE || waiter->line % LINE_BUCKETS != i)
+            if (waiter->waits != COHERENCE_WAITS_LINE || line_bucket(waiter->line) != i)
                 return false;
             lines++;
         }

@@ -37,7 +37,7 @@ struct coherence_waiter {
     uint8_t waits;                         /* enum coherence_wait */
     bool look_soon;                        /* LINE: it came back only to be told to look a moment later */
     struct coherence_waiter *next, **link; /* all of a coherence */
-    struct coherence_waiter *line_next, **line_link; /* those of lines with the same hash */
+    struct coherence_waiter *line_next, **line_link; /* those of lines with the same hash; NULL: called */
 };
 
 enum coherence_wait { COHERENCE_WAITS_NOT, COHERENCE_WAITS_PAGE, COHERENCE_WAITS_LINE };

@@ -4,7 +4,8 @@
 
 #include "coherence.h"
 
-#define LINE_BUCKETS 64
+#define LINE_BUCKET_BITS 6
+#define LINE_BUCKETS     (1 << LINE_BUCKET_BITS)
 
 /* A snoop not sent yet. */
 struct fresh_snoop {
@@ -36,8 +37,14 @@ struct coherence {
     uint16_t next_half; /* the next agent's upper half: from a random one on, so that none comes back soon */
     struct coherence_waiter *waiters;
     uint32_t page_waiters, line_waiters;
-    struct coherence_waiter *lines[LINE_BUCKETS]; /* by hash of the line's number */
+    struct coherence_waiter *lines[LINE_BUCKETS]; /* those not called yet, by hash of the line's number */
 };
+
+/* Many lines have the same place in their pages: so the upper bits count as well. */
+static inline unsigned line_bucket(uint64_t line)
+{
+    return (unsigned)(line * 0x9E3779B97F4A7C15u >> (64 - LINE_BUCKET_BITS));
+}
 
 static inline void post_waiter(struct coherence *coherence, struct coherence_waiter *waiter)
 {

@@ -29,9 +29,12 @@ void coherence_link(struct coherence *coherence, struct coherence_waiter *waiter
 
 static void line_remove(struct coherence_waiter *waiter)
 {
+    if (!waiter->line_link)
+        return;
     *waiter->line_link = waiter->line_next;
     if (waiter->line_next)
         waiter->line_next->line_link = waiter->line_link;
+    waiter->line_link = NULL;
 }
 
 void coherence_unlink(struct coherence *coherence, struct coherence_waiter *waiter)
@@ -63,7 +66,7 @@ bool coherence_is_settled(const struct coherence *coherence)
 
 void coherence_wait_line(struct coherence *coherence, uint64_t line, struct coherence_waiter *waiter)
 {
-    struct coherence_waiter **bucket = &coherence->lines[line % LINE_BUCKETS];
+    struct coherence_waiter **bucket = &coherence->lines[line_bucket(line)];
 
     coherence_link(coherence, waiter, COHERENCE_WAITS_LINE);
     waiter->line = line;
@@ -80,15 +83,18 @@ void coherence_look_again(struct coherence *coherence, struct coherence_waiter *
         coherence_unlink(coherence, waiter);
 }
 
-/* Brings those back that wait for the line. They stay until they look, so that nothing is missed meanwhile.
- */
+/* Brings those back that wait for the line. Who is to look at once will see all that was stored before, so no
+ * further store need look at him; who is to look a moment later may have to come sooner. */
 static void call_line(struct coherence *coherence, uint64_t line, bool look_soon)
 {
-    for (struct coherence_waiter *waiter = coherence->lines[line % LINE_BUCKETS]; waiter;
-         waiter = waiter->line_next) {
+    for (struct coherence_waiter *waiter = coherence->lines[line_bucket(line)], *next; waiter;
+         waiter = next) {
+        next = waiter->line_next;
         if (waiter->line != line)
             continue;
         waiter->look_soon = look_soon && (waiter->look_soon || !mail_posted(&waiter->mail));
+        if (!look_soon)
+            line_remove(waiter);
         post_waiter(coherence, waiter);
     }
 }

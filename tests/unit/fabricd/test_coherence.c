@@ -11,6 +11,7 @@
 #include "check.h"
 #include "clock.h"
 #include "codec.h"
+#include "coherence_internal.h"
 #include "memory_fixture.h"
 #include "quiesce.h"
 #include "region_coherent.h"
@@ -258,18 +259,94 @@ Test(coherence, a_new_snoop_is_sent_however_many_are_repeated)
 
 Test(coherence, a_store_calls_those_who_wait_for_its_lines)
 {
-    struct coherence_waiter waiters[3] = {0};
+    struct coherence_waiter waiters[4 * LINE_BUCKETS] = {0};
+    const unsigned count = sizeof(waiters) / sizeof(waiters[0]);
     struct mail *chain;
 
-    for (unsigned i = 0; i < 3; i++)
-        coherence_wait_line(coherence, 64 * i, &waiters[i]); /* of one bucket */
-    coherence_stored(coherence, 1, 63);
+    for (unsigned i = 0; i < count; i++)
+        coherence_wait_line(coherence, 3 * i, &waiters[i]); /* many of them in one bucket */
+    coherence_stored(coherence, 1, 2);
     cr_expect_null(mailbox_take(memory.mailboxes, 0));
-    coherence_stored(coherence, 63, 2);
+    coherence_stored(coherence, 1, 3);
     chain = mailbox_take(memory.mailboxes, 0);
     cr_expect_eq(mailbox_next(&chain), &waiters[1].mail);
     cr_expect_null(mailbox_next(&chain));
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < count; i++)
+        coherence_look_again(coherence, &waiters[i]);
+    cr_expect(coherence_idle(coherence));
+}
+
+/* How many a store to the line looks at. */
+static unsigned looked_at(uint64_t line)
+{
+    unsigned count = 0;
+
+    for (const struct coherence_waiter *at = coherence->lines[line_bucket(line)]; at; at = at->line_next)
+        count++;
+    return count;
+}
+
+static unsigned count_mail(unsigned worker)
+{
+    struct mail *chain = mailbox_take(memory.mailboxes, worker);
+    unsigned count = 0;
+
+    while (mailbox_next(&chain))
+        count++;
+    return count;
+}
+
+/* With thousands of them on one line, only the first store after they came has to look at them. */
+Test(coherence, who_was_called_is_not_looked_at_again)
+{
+    static struct coherence_waiter waiters[1000];
+
+    for (unsigned i = 0; i < 1000; i++)
+        coherence_wait_line(coherence, 7, &waiters[i]);
+    cr_expect_eq(looked_at(7), 1000);
+    coherence_stored(coherence, 7, 1);
+    cr_expect_eq(looked_at(7), 0);
+    cr_expect_eq(count_mail(0), 1000);
+    coherence_stored(coherence, 7, 1);
+    cr_expect_eq(count_mail(0), 0, "they look in any case, and see it then");
+    for (unsigned i = 0; i < 1000; i++)
+        coherence_look_again(coherence, &waiters[i]);
+    coherence_wait_line(coherence, 7, &waiters[0]);
+    coherence_stored(coherence, 7, 1);
+    cr_expect_eq(count_mail(0), 1, "who waits again is called again");
+    coherence_look_again(coherence, &waiters[0]);
+    cr_expect(coherence_idle(coherence));
+}
+
+/* Who is to look a moment later looks at once when the line is stored to. */
+Test(coherence, a_store_calls_who_was_told_to_look_later)
+{
+    struct coherence_waiter waiter = {0};
+
+    coherence_wait_line(coherence, 7, &waiter);
+    coherence_page_left(coherence, 0);
+    cr_expect_eq(count_mail(0), 1);
+    cr_expect(waiter.look_soon);
+    cr_expect_eq(looked_at(7), 1);
+    coherence_stored(coherence, 7, 1);
+    cr_expect_eq(count_mail(0), 1);
+    cr_expect_not(waiter.look_soon);
+    coherence_look_again(coherence, &waiter);
+    cr_expect(coherence_idle(coherence));
+}
+
+/* Locks, say, at the start of a page each. */
+Test(coherence, lines_at_one_place_of_many_pages_are_kept_apart)
+{
+    static struct coherence_waiter waiters[200];
+    unsigned most = 0;
+
+    for (unsigned i = 0; i < 200; i++)
+        coherence_wait_line(coherence, i * (uint64_t)PAGE_LINES, &waiters[i]);
+    for (unsigned i = 0; i < 200; i++)
+        most = looked_at(i * (uint64_t)PAGE_LINES) > most ? looked_at(i * (uint64_t)PAGE_LINES) : most;
+    cr_expect_lt(most, 20, "a store looks at %u of 200", most);
+    for (unsigned i = 0; i < 200; i++)
         coherence_look_again(coherence, &waiters[i]);
     cr_expect(coherence_idle(coherence));
 }
