@@ -16,8 +16,8 @@ import sys
 import tempfile
 import traceback
 
-from harness import rivals, runs
-from harness.figures import Figures, interleave
+from harness import browser, rivals, runs
+from harness.figures import Figures, check_document, interleave
 from harness.machine import Machine
 from harness.processes import Pool, Processes
 
@@ -30,11 +30,15 @@ class Bench:
 
     def __init__(self, options, folder):
         self.options, self.folder, self.build = options, pathlib.Path(folder), options.build
-        self.quick, self.rounds = options.quick, 3 if options.quick else 7
+        self.quick, self.rounds = options.quick, 2 if options.quick else options.rounds
+        self.long_rounds = 1 if options.quick else min(3, options.rounds)  # of what takes minutes
         self.processes, self.figures, self.failures = Processes(), Figures(), []
 
     def rival(self, kind, **options):
         return kind(self.processes, self.folder, self.build, **options)
+
+    def interleave(self, rounds, *subjects):
+        return interleave(rounds, *subjects, warm_up=not self.quick)
 
     def sized(self, full, quick):
         return quick if self.quick else full
@@ -54,6 +58,13 @@ class Bench:
         rivals.run([self.build / "bin" / "cxe", "bench", *words, f"--json={out}"], None, 1800)
         return json.loads(out.read_text())["figures"]
 
+    def take(self, figure, plot):
+        """A figure of the tool's; latencies that it draws nowhere are drawn as distributions, a plot for each connection."""
+        first, second, *rest = figure["name"].split(".")
+        if rest and not figure["series"] and rest[-1] in ("p50", "p90", "p99", "p999"):
+            figure["series"] = {"plot": f"{plot}: {first}.{second}", "distribution": ".".join(rest[:-1])}
+        self.figures.take(figure)
+
     def take_bench(self, *words, quick=()):
         """The same, as figures of this run. `quick`: further words where it is only tried whether it works."""
         for figure in self.cxe_bench(*words, *self.sized([f"--rounds={self.rounds}"], ["--rounds=1", "--seconds=1", *quick])):
@@ -65,7 +76,8 @@ class Bench:
             question(self)
         except rivals.Missing as missing:
             self.figures.skip(question.__name__, str(missing))
-        except (RuntimeError, OSError, KeyError, subprocess.SubprocessError) as error:
+        except (RuntimeError, rivals.Killed, OSError, LookupError, ArithmeticError, ValueError, StopIteration,
+                subprocess.SubprocessError) as error:
             self.failures.append(question.__name__)
             print(f"FAILED: {question.__name__}: {error}", file=sys.stderr)
             if self.options.verbose:
@@ -81,7 +93,7 @@ def lines(bench):
     """How long does a line operation take, beside a raw ping-pong of the same bytes?"""
     words = ["line", f"--rounds={bench.rounds}", f"--seconds={bench.sized(2, 1)}"]
     for figure in bench.cxe_bench(*words, *bench.sized([], ["--only=eth.plain"])):
-        bench.figures.take(figure)
+        bench.take(figure, "Latency of line operations")
 
 
 def depth(bench):
@@ -107,16 +119,16 @@ def get_64_bytes(bench):
     subjects = {"UDP ping-pong": bench.rival(rivals.Echo, udp=True, request_bytes=80, answer_bytes=120),
                 "TCP ping-pong": bench.rival(rivals.Echo, udp=False, request_bytes=80, answer_bytes=120),
                 "redis GET": bench.rival(rivals.Redis), "memcached get": bench.rival(rivals.Memcached),
-                "UCX get (tcp)": bench.rival(rivals.Ucx),
-                "libfabric tcp": bench.rival(rivals.Libfabric, provider="tcp", endpoint="msg"),
-                "libfabric net": bench.rival(rivals.Libfabric, provider="net", endpoint="rdm")}
+                "UCX get (tcp)": bench.rival(rivals.Ucx)}
+    for provider, endpoint in rivals.PROVIDERS:
+        subjects[f"libfabric {provider}"] = bench.rival(rivals.Libfabric, provider=provider, endpoint=endpoint)
     with contextlib.ExitStack() as stack:
         for name in list(subjects):
             enter(bench, stack, subjects, name)
         ours = {f"cxe {only}": (lambda only=only: cxe_read(bench, only)) for only in ("eth.plain", "eth.encrypted")}
         names = [*ours, *subjects]
-        samples = interleave(bench.rounds, *ours.values(), *[lambda rival=rival: rival.measure()["p50"]
-                                                            for rival in subjects.values()])
+        samples = bench.interleave(bench.rounds, *ours.values(), *[lambda rival=rival: rival.measure()["p50"]
+                                                                   for rival in subjects.values()])
     floor = dict(zip(names, samples))["UDP ping-pong"]
     for name, own in zip(names, samples):
         bench.figures.add(f"get_64B.{name}", "us", own, None if own is floor else "UDP ping-pong",
@@ -145,8 +157,8 @@ def pipelined(bench):
     with contextlib.ExitStack() as stack:
         for name in list(subjects):
             enter(bench, stack, subjects, name)
-        samples = interleave(bench.rounds, lambda: cxe_pipelined(bench),
-                             *[lambda rival=rival: rival.measure(depth=64)["rate"] for rival in subjects.values()])
+        samples = bench.interleave(bench.rounds, lambda: cxe_pipelined(bench),
+                                   *[lambda rival=rival: rival.measure(depth=64)["rate"] for rival in subjects.values()])
     for name, own in zip(["cxe eth.plain", *subjects], samples):
         bench.figures.add(f"pipelined_64B.{name}", "values/s", own, more_is_better=True,
                           setting=subjects[name].setting if name in subjects else "cxe bench line, 4096 deep",
@@ -165,7 +177,7 @@ def pages(bench):
     """How long does a page fault take, beside a local one and a raw ping-pong?"""
     words = ["page", f"--rounds={bench.rounds}", f"--seconds={bench.sized(2, 1)}"]
     for figure in bench.cxe_bench(*words, *bench.sized([], ["--only=eth.plain"])):
-        bench.figures.take(figure)
+        bench.take(figure, "Latency of page faults")
 
 
 def faults(bench):
@@ -191,7 +203,7 @@ def page_rivals(bench):
               "zram": lambda: bench.rival(rivals.Swap, zram=True, swap_bytes=bytes_),
               "swap file": lambda: bench.rival(rivals.Swap, zram=False, swap_bytes=bytes_)}
     found = {"cxe eth.plain": ([], [], "inline faults")}
-    for _ in range(min(bench.rounds, 3)):
+    for _ in range(bench.long_rounds):
         ours = {figure["name"]: figure["value"] for figure in bench.cxe_bench("page", "--only=eth.plain", "--rounds=1",
                                                                               "--seconds=1")}
         found["cxe eth.plain"][0].append(pick(ours, "inline.random", "p50"))
@@ -208,9 +220,9 @@ def page_rivals(bench):
             own[0].append(seen["p50"])
             own[1].append(seen["scan"])
     for name, (latencies, scans, setting) in found.items():
-        is_nbd = name == "nbdfuse"
-        bench.figures.add(f"page_touch.{name}", "us", latencies, "cxe eth.plain" if is_nbd else None,
-                          found["cxe eth.plain"][0] if is_nbd else None, setting=setting,
+        beside = found.get("nbdfuse") if name == "cxe eth.plain" else None
+        bench.figures.add(f"page_touch.{name}", "us", latencies, "nbdfuse" if beside else None,
+                          beside[0] if beside else None, ratio_goal=round(1 / 6, 4), setting=setting,
                           series={"plot": "Touching a page that is elsewhere (p50)", "bar": name})
         bench.figures.add(f"page_scan.{name}", "MB/s", scans, more_is_better=True, setting=setting,
                           series={"plot": "Scanning memory that is elsewhere", "bar": name})
@@ -223,100 +235,164 @@ def pick(figures, *parts):
 def scan_and_stream(bench):
     """How near does a scan of a mapping come to one TCP stream?"""
     goals = {"eth.plain": 0.6, "eth.encrypted": 0.35}
+    plot = "A scan of a mapping beside one TCP stream"
+    streams = []
     with bench.rival(rivals.Iperf) as iperf:
         for only, goal in goals.items():
-            ours, stream = interleave(bench.rounds, lambda only=only: cxe_scan(bench, only),
-                                      lambda: iperf.measure()["rate"])
-            bench.figures.add(f"{only}.scan_beside_stream", "MB/s", ours, "iperf3", stream, ratio_goal=goal,
-                              more_is_better=True, setting=iperf.setting)
+            ours, stream = bench.interleave(bench.rounds, lambda only=only: cxe_scan(bench, only),
+                                            lambda: iperf.measure()["rate"])
+            streams += stream
+            for mode in ("inline", "thread"):
+                bench.figures.add(f"{only}.{mode}.scan_beside_stream", "MB/s", [own[mode] for own in ours], "iperf3", stream,
+                                  ratio_goal=goal if mode == "inline" else None, more_is_better=True,
+                                  setting=f"prefetch on, {mode} faults; {iperf.setting}",
+                                  series={"plot": plot, "bar": f"cxe {only}, {mode} faults"})
+        bench.figures.add("stream.iperf3", "MB/s", streams, more_is_better=True, setting=iperf.setting,
+                          series={"plot": plot, "bar": "iperf3"})
 
 
 def cxe_scan(bench, only):
+    """{mode: MB/s}"""
     figures = bench.cxe_bench("page", f"--only={only}", "--figure=scan", "--rounds=1", "--seconds=1")
-    return figures[0]["value"]
+    return {mode: pick({figure["name"]: figure["value"] for figure in figures}, f".{mode}.scan")
+            for mode in ("inline", "thread")}
 
 
 # ---- programs ----
 
 
+# Workloads with the figures that are drawn, whether less of them is better, and the bytes they use. The two that are
+# measured at full size are compared with more rivals.
+PROGRAMS = {"gups": ({"updates": False}, 256 << 20), "stream": ({"triad": False}, 256 << 20), "chase": ({"hop": True}, 256 << 20),
+            "graph": ({"bfs": False, "pagerank": False}, 256 << 20), "zipf": ({"get": False}, 1 << 30),
+            "sort": ({"sort": True}, 1 << 30)}
+
+
 def programs(bench):
     """How much slower does a program get as less and less of its memory is local?"""
-    bytes_ = bench.sized(256 << 20, 16 << 20)
-    for workload, figure in (("gups", "updates"), ("stream", "triad"), ("chase", "hop"), ("zipf", "get"), ("sort", "sort"),
-                             ("graph", "bfs"), ("graph", "pagerank")):
+    for workload, (figures, bytes_) in PROGRAMS.items():
+        bytes_ = bench.sized(bytes_, 64 << 20)
         with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool, contextlib.ExitStack() as stack:
-            systems = [runs.OnPool(pool, bench.folder, bytes_ * 2)]
-            with contextlib.suppress(rivals.Missing):
-                swap = stack.enter_context(bench.rival(rivals.Swap, zram=True, swap_bytes=bytes_ * 2))
-                systems.append(runs.OnSwap(swap, "zram"))
-            slow_down(bench, workload, figure, bytes_, systems)
+            systems = [runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off"),
+                       runs.OnPool(pool, bench.folder, bytes_ * 2, name="cxe, encrypted")]
+            for name in ("zram", "swap file"):
+                try:
+                    swap = stack.enter_context(bench.rival(rivals.Swap, zram=name == "zram", swap_bytes=bytes_ * 2))
+                    systems.append(runs.OnSwap(swap, name))
+                except rivals.Missing as missing:
+                    bench.figures.skip(f"program.{workload}.{name}", str(missing))
+            slow_down(bench, workload, figures, bytes_, systems)
 
 
-def slow_down(bench, workload, figure, bytes_, systems):
+def slow_down(bench, workload, figures, bytes_, systems):
     words = workload_words(workload, bytes_)
-    local = runs.measure(bench.build, runs.Local(), workload, bytes_, 100, *words)[0][figure]
-    less_is_better = figure in ("hop", "sort")
-    for share in bench.sized(runs.SHARES, (100, 25)):
-        for system in systems:
-            value = runs.measure(bench.build, system, workload, bytes_, share, *words)[0][figure]
-            slower = value / local if less_is_better else local / value
-            bench.figures.add(f"program.{workload}.{figure}.{system.name}.{share}", "x", [slower],
-                              setting=f"{bytes_ >> 20} MiB, {share} % local; all local: {local:.4g}",
+    shares = bench.sized(runs.SHARES, (100, 25))
+    cases = [(None, 100)] + [(system, share) for share in shares for system in systems]
+    missing = set()
+
+    def sample(system, share):
+        """None of a rival that cannot do it."""
+        if system in missing:
+            return None
+        try:
+            return runs.measure(bench.build, system or runs.Local(), workload, bytes_, share, *words)[0]
+        except rivals.Missing as why:
+            missing.add(system)
+            bench.figures.skip(f"program.{workload}.{system.name}", str(why))
+            return None
+
+    subjects = [lambda case=case: sample(*case) for case in cases]
+    local, *others = interleave(bench.long_rounds, *subjects, warm_up=False)  # each warms up by itself
+    for figure, less_is_better in figures.items():
+        near = [own[figure] for own in local]
+        for (system, share), far in zip(cases[1:], others):
+            if None in far:
+                continue
+            slower = [own[figure] / all_local if less_is_better else all_local / own[figure]
+                      for own, all_local in zip(far, near)]
+            bench.figures.add(f"program.{workload}.{figure}.{system.name}.{share}".replace(", ", "_").replace(" ", "_"), "x",
+                              slower, setting=f"{bytes_ >> 20} MiB, {share} % local; all local: {near[0]:.4g}",
                               series={"plot": f"Slow-down of {workload} ({figure})", "curve": system.name, "x": share,
                                       "x_label": "per cent of the memory that is local"})
 
 
 def workload_words(workload, bytes_):
     """As much work as takes some seconds where it misses most: random accesses are counted, sweeps are not."""
-    if workload == "gups":
-        return [f"--work={bytes_ // 1024}"]
-    if workload == "chase":
-        return [f"--work={bytes_ // 2048}"]
-    return ["--work=2"] if workload in ("stream", "graph") else []
+    words = {"gups": [f"--work={bytes_ // 1024}"], "chase": [f"--work={bytes_ // 2048}"],
+             "zipf": [f"--work={min(bytes_ // 512, 2_000_000)}"], "stream": ["--work=2"], "graph": ["--work=2"]}
+    return words.get(workload, [])
 
 
 def hash_table(bench):
     """What does a hash table cost half local, beside hits at local cost and misses at the least a fault takes?"""
-    bytes_, gets = bench.sized(256 << 20, 32 << 20), bench.sized(2_000_000, 200_000)
+    bytes_, gets = bench.sized(1 << 30, 32 << 20), bench.sized(2_000_000, 200_000)
     trace_file = bench.folder / "zipf.trace"
-    words = [f"--work={gets}"]
-    local = runs.measure(bench.build, runs.Local(), "zipf", bytes_, 100, *words)[0]["get"]
-    runs.measure(bench.build, runs.Local(), "zipf", bytes_, 100, *words, f"--trace={trace_file}")
+    runs.measure(bench.build, runs.Local(), "zipf", bytes_, 100, f"--work={2 * gets}", f"--trace={trace_file}")
     trace = array.array("I", trace_file.read_bytes())
-    touched = len(set(trace))
-    fifo, lru = runs.page_cache_hits(trace, bytes_ // 2 // 4096)
     with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool:
-        system = runs.OnPool(pool, bench.folder, bytes_ * 2)
-        figures, stats = runs.measure(bench.build, system, "zipf", bytes_, 50, *words)
-    bench.figures.add("hash_table.local", "gets/s", [local], more_is_better=True)
-    bench.figures.add("hash_table.half_local", "gets/s", [figures["get"]], "all local", [local], more_is_better=True,
-                      setting=f"{len(trace)} gets over {touched} pages; fetched {stats.get('fetched_pages')} pages")
-    bench.figures.add("hash_table.hits.fifo", "share", [fifo], more_is_better=True, setting="computed from the trace")
-    bench.figures.add("hash_table.hits.lru", "share", [lru], more_is_better=True, setting="computed from the trace")
+        system = runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off")
+        seen = [hash_table_round(bench, system, bytes_, gets, len(trace) // 2) for _ in range(bench.long_rounds)]
+    fifo, lru = runs.page_cache_hits(trace, bytes_ // 2 // 4096, len(trace) // 2)
+    setting = f"{bytes_ >> 20} MiB, half local, {gets} gets of 256 B, Zipf 0.99, no encryption"
+    plot = "Hits of a hash table, half local"
+    bench.figures.add("hash_table.local", "us", [own["local_us"] for own in seen], setting="a get, all local")
+    bench.figures.add("hash_table.half_local", "us", [own["us"] for own in seen],
+                      "hits at local cost + misses at the inline floor", [own["expected_us"] for own in seen], ratio_goal=1.3,
+                      setting=f"a get; {setting}; the floor of a fault is {seen[0]['fault_us']:.3g} us")
+    bench.figures.add("hash_table.hits.cxe", "share", [own["hits"] for own in seen], "FIFO", [fifo] * len(seen), ratio_goal=1,
+                      more_is_better=True, setting=setting, series={"plot": plot, "bar": "cxe"})
+    for name, hits in (("FIFO", fifo), ("LRU", lru)):
+        bench.figures.add(f"hash_table.hits.{name}", "share", [hits], more_is_better=True,
+                          setting="computed from the trace of the same gets", series={"plot": plot, "bar": name})
+
+
+def hash_table_round(bench, system, bytes_, gets, counted):
+    """Filling the table misses as well: what `counted` gets alone missed is the difference between two runs."""
+    less = runs.measure(bench.build, system, "zipf", bytes_, 50, f"--work={gets}")[1]
+    local = runs.measure(bench.build, runs.Local(), "zipf", bytes_, 100, f"--work={2 * gets}")[0]
+    figures, more = runs.measure(bench.build, system, "zipf", bytes_, 50, f"--work={2 * gets}")
+    misses = (more["faults"] - less["faults"]) / counted
+    floors = bench.cxe_bench("page", "--only=eth.plain", "--figure=inline.random_fault", "--rounds=1", "--seconds=1")
+    fault_us = pick({figure["name"]: figure["floor_value"] for figure in floors}, "p50")
+    local_us = 1e6 / local["get"]
+    return {"local_us": local_us, "us": 1e6 / figures["get"], "hits": 1 - misses, "fault_us": fault_us,
+            "expected_us": (1 - misses) * local_us + misses * fault_us}
 
 
 def redis_half_local(bench):
     """How fast is redis-server for one client, with half of its memory on the pool?"""
-    records, seconds = bench.sized((3_000_000, 5), (50_000, 1))
+    records, seconds = bench.sized((4 << 20, 5), (50_000, 1))  # values of 256 B: 1 GiB
     bytes_ = records * 460  # as redis uses it: value, key, index
     with bench.pool(f"{(bytes_ * 3) >> 20}M") as pool:
-        system = runs.OnPool(pool, bench.folder, bytes_ * 2)
+        plain, encrypted = (runs.OnPool(pool, bench.folder, bytes_ * 3 // 2, f"--encryption={word}") for word in ("off", "on"))
         with runs.redis(bench.processes, bench.folder, "local", []) as near, \
-                runs.redis(bench.processes, bench.folder, "cxe", system.prefix(bytes_ // 2)) as far:
-            runs.ycsb(bench.build, near, records, 1, "C")
-            runs.ycsb(bench.build, far, records, 1, "C")
+                runs.redis(bench.processes, bench.folder, "cxe", plain.prefix(bytes_ // 2)) as far, \
+                runs.redis(bench.processes, bench.folder, "encrypted", encrypted.prefix(bytes_ // 2)) as encrypted_far:
+            servers = {"half_local": far, "half_local_encrypted": encrypted_far, "local": near}
+            for path in servers.values():
+                runs.ycsb(bench.build, path, records, 1, "C")
             for letter in "CABDEF":
-                measure_ycsb(bench, letter, records, seconds, near, far)
+                measure_ycsb(bench, letter, records, seconds, servers)
 
 
-def measure_ycsb(bench, letter, records, seconds, near, far):
+def measure_ycsb(bench, letter, records, seconds, servers):
+    """Each warms up by itself, and only reads (C) are judged."""
     def one(path):
-        return runs.ycsb(bench.build, path, records, seconds, letter, load=False)[f"ycsb_{letter}"]
+        return runs.ycsb(bench.build, path, records, seconds, letter, load=False)
 
-    ours, local = interleave(bench.sized(3, 1), lambda: one(far), lambda: one(near))
-    bench.figures.add(f"redis.ycsb_{letter}.half_local", "operations/s", ours, "all local", local,
-                      ratio_goal=0.75 if letter == "C" else None, more_is_better=True,
-                      setting=f"{records} records of 256 B, Zipf 0.99, one client")
+    samples = dict(zip(servers, interleave(bench.long_rounds, *[lambda path=path: one(path) for path in servers.values()],
+                                           warm_up=False)))
+    rates = {name: [own[f"ycsb_{letter}"] for own in found] for name, found in samples.items()}
+    setting = f"{records} records of 256 B, Zipf 0.99, one client that waits for each answer"
+    for name, rate in rates.items():
+        is_local = name == "local"
+        bench.figures.add(f"redis.ycsb_{letter}.{name}", "operations/s", rate, None if is_local else "all local",
+                          None if is_local else rates["local"], ratio_goal=0.75 if letter == "C" else None,
+                          more_is_better=True, setting=setting,
+                          series={"plot": f"redis-server under YCSB {letter}",
+                                  "bar": "all local" if is_local else f"cxe, {name.replace('_', ' ')}"})
+        bench.figures.add(f"redis.ycsb_{letter}.{name}.p99", "us", [own[f"ycsb_{letter}.p99"] for own in samples[name]],
+                          setting=setting)
 
 
 def sqlite_in_memory(bench):
@@ -324,11 +400,13 @@ def sqlite_in_memory(bench):
     rows = bench.sized(600_000, 30_000)
     bytes_ = rows * 450
     with bench.pool(f"{max(256, (bytes_ * 4) >> 20)}M") as pool:
-        system = runs.OnPool(pool, bench.folder, bytes_ * 2)
-        (far, far_out), (near, near_out) = runs.sqlite(system.prefix(bytes_ // 4), rows), runs.sqlite([], rows)
-        if far_out != near_out:
-            raise RuntimeError("sqlite3 on the pool does not say what it says on local memory")
-        bench.figures.add("sqlite.quarter_local", "s", [far], "all local", [near], setting=f"{rows} rows")
+        system = runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off")
+        far, near = interleave(bench.long_rounds, lambda: runs.sqlite(system.prefix(bytes_ // 4), rows),
+                               lambda: runs.sqlite([], rows), warm_up=False)
+    if len({out for _, out in far + near}) != 1:
+        raise RuntimeError("sqlite3 on the pool does not say what it says on local memory")
+    bench.figures.add("sqlite.quarter_local", "s", [seconds for seconds, _ in far], "all local",
+                      [seconds for seconds, _ in near], setting=f"{rows} rows, no encryption")
 
 
 # ---- many clients ----
@@ -338,7 +416,7 @@ def sharing(bench):
     """What does it cost to share a page or a lock?"""
     for words in (["share"], ["lock"]):
         for figure in bench.cxe_bench(*words, *bench.sized([], ["--rounds=1", "--seconds=1"])):
-            bench.figures.take(figure)
+            bench.take(figure, "Latency of shared pages")
 
 
 # ---- the server ----
@@ -369,11 +447,16 @@ def parse():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go (bench.json in the folder)")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build" / "bench", help="of the report (build/bench)")
     parser.add_argument("--quick", action="store_true", help="small and short: whether it works, not how fast it is")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of what takes seconds; of what takes minutes at "
+                        "most three (7)")
     parser.add_argument("--only", metavar="TEXT", help="only questions whose names contain TEXT")
     parser.add_argument("--list", action="store_true", help="the questions")
     parser.add_argument("--verbose", action="store_true", help="where a failure comes from")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds: at least one")
+    return options
 
 
 def draw(path, folder):
@@ -383,7 +466,13 @@ def draw(path, folder):
     except ImportError as missing:
         print(f"report:  not drawn: {missing}")
         return
-    print(f"report:  {report.write(json.loads(path.read_text()), folder)}")
+    document = json.loads(path.read_text())
+    check_document(document)
+    page = report.write(document, folder)
+    try:
+        print(f"report:  {page} ({browser.check(page)})")
+    except browser.Missing as missing:
+        print(f"report:  {page} (not opened: {missing})")
 
 
 def main():

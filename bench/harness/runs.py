@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from .processes import wait_for
-from .rivals import CLIENT_CPU, Missing, Swap, results, run
+from .rivals import CLIENT_CPU, results, run
 
 SHARES = (100, 75, 50, 25, 10)  # per cent of the memory that is local
 MINIMUM = 4 << 20               # what cxe run and a process need at least
@@ -24,17 +24,18 @@ class Local:
     def prefix(self, local_bytes):
         return []
 
+    def run(self, local_bytes, command, seconds):
+        return run([*self.prefix(local_bytes), *command], CLIENT_CPU, seconds)
+
     def stats(self):
         return {}
 
 
-class OnPool:
+class OnPool(Local):
     """cxe run: what does not fit is on the pool."""
 
-    name = "cxe"
-
-    def __init__(self, pool, folder, size_bytes, *options):
-        self.pool, self.file = pool, pathlib.Path(folder) / "run.json"
+    def __init__(self, pool, folder, size_bytes, *options, name="cxe"):
+        self.name, self.pool, self.file = name, pool, pathlib.Path(folder) / "run.json"
         self.size_bytes, self.options = whole_pages(size_bytes), options
 
     def prefix(self, local_bytes):
@@ -46,24 +47,20 @@ class OnPool:
         return json.loads(self.file.read_text()) if self.file.exists() else {}
 
 
-class OnSwap:
+class OnSwap(Local):
     """A memory cgroup of the same size, the rest in zram or in a swap file."""
 
     def __init__(self, swap, name):
         self.swap, self.name = swap, name
 
-    def prefix(self, local_bytes):
-        return self.swap.prefix(max(local_bytes, MINIMUM) + (4 << 20))  # the program itself has to live, too
-
-    def stats(self):
-        return {}
+    def run(self, local_bytes, command, seconds):
+        return self.swap.run(max(local_bytes, MINIMUM) + (4 << 20), command, seconds)  # the program has to live, too
 
 
 def measure(build, system, workload, bytes_, share, *options, seconds=900):
     """One run of a workload. Returns {figure: value} and what the system counted."""
     command = [build / "bin" / f"workload-{workload}", f"--bytes={bytes_}", *options]
-    text = run([*system.prefix(bytes_ * share // 100), *command], CLIENT_CPU, seconds)
-    return results(text), system.stats()
+    return results(system.run(bytes_ * share // 100, command, seconds)), system.stats()
 
 
 @contextlib.contextmanager
@@ -107,36 +104,32 @@ def sqlite(prefix, rows):
     return time.monotonic() - start, done.stdout
 
 
-def page_cache_hits(trace, pages):
-    """Hit ratios of caches of so many pages over a trace: first in first out, least recently used."""
-    return fifo_hits(trace, pages), lru_hits(trace, pages)
+def page_cache_hits(trace, pages, first):
+    """Hit ratios of caches of so many pages, from the trace's `first` access on: first in first out, least recently used."""
+    return fifo_hits(trace, pages, first), lru_hits(trace, pages, first)
 
 
-def fifo_hits(trace, pages):
+def fifo_hits(trace, pages, first):
     present, queue, head, hits = set(), [], 0, 0
-    for page in trace:
+    for at, page in enumerate(trace):
         if page in present:
-            hits += 1
+            hits += at >= first
             continue
         if len(present) == pages:
             present.discard(queue[head])
             head += 1
         present.add(page)
         queue.append(page)
-    return hits / len(trace)
+    return hits / (len(trace) - first)
 
 
-def lru_hits(trace, pages):
+def lru_hits(trace, pages, first):
     present, hits = {}, 0  # a dict keeps the order in which keys were put in
-    for page in trace:
+    for at, page in enumerate(trace):
         if page in present:
-            hits += 1
+            hits += at >= first
             del present[page]
         elif len(present) == pages:
             del present[next(iter(present))]
         present[page] = None
-    return hits / len(trace)
-
-
-__all__ = ["Local", "Missing", "MINIMUM", "OnPool", "OnSwap", "SHARES", "Swap", "measure", "page_cache_hits", "redis",
-           "sqlite", "ycsb"]
+    return hits / (len(trace) - first)

@@ -25,6 +25,7 @@
 #include "units.h"
 
 #define BYTES_MAX (1u << 20)
+#define DONE_MIN  100 /* fewer requests are no measurement */
 
 struct arguments {
     struct address server;
@@ -258,6 +259,8 @@ static void measure(const struct arguments *arguments)
     exchange(arguments, fd, batch, buffer, seconds_now() + 0.1, &warm);
     start = seconds_now();
     done = exchange(arguments, fd, batch, buffer, start + (double)arguments->seconds, &latencies);
+    if (done < DONE_MIN)
+        workload_fail("only %" PRIu64 " requests were answered: too little work", done);
     workload_result("rate", (double)done / (seconds_now() - start), "requests/s");
     workload_result("p50", (double)histogram_quantile(&latencies, 0.5) / 1e3, "us");
     workload_result("p99", (double)histogram_quantile(&latencies, 0.99) / 1e3, "us");
@@ -265,7 +268,10 @@ static void measure(const struct arguments *arguments)
 
 int main(int argc, char **argv)
 {
-    const struct argp parser = {.options = options, .parser = parse, .args_doc = "HOST:PORT"};
+    const struct argp parser = {.options = options,
+                                .parser = parse,
+                                .args_doc = "HOST:PORT",
+                                .doc = "how long does a server take to answer these very bytes?"};
     struct arguments arguments = {.depth = 1, .seconds = 1};
 
     prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -99,11 +99,12 @@ static void touch_random(struct workload *workload, uint8_t *memory, uint64_t pa
     workload_result("p99", (double)histogram_quantile(&latencies, 0.99) / 1e3, "us");
 }
 
-static void touch_all(uint8_t *memory, uint64_t pages)
+static void touch_all(const struct workload *workload, uint8_t *memory, uint64_t pages)
 {
     double start = seconds_now();
 
-    madvise(memory, pages * PAGE, MADV_SEQUENTIAL);
+    madvise(memory, pages * PAGE,
+            workload->file ? MADV_SEQUENTIAL : MADV_NORMAL); /* swap reads ahead anyway */
     for (uint64_t page = 0; page < pages; page++)
         touch(memory, page);
     workload_result("scan", (double)(pages * PAGE) / (seconds_now() - start) / 1e6, "MB/s");
@@ -127,6 +128,6 @@ int main(int argc, char **argv)
     evict(&workload, memory, pages);
     touch_random(&workload, memory, pages);
     evict(&workload, memory, pages);
-    touch_all(memory, pages);
+    touch_all(&workload, memory, pages);
     return 0;
 }

@@ -253,11 +253,14 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
-    const struct argp parser = {.options = options, .parser = parse, .args_doc = "SOCKET"};
+    static const char question[] =
+        "how many operations a second does a redis-server do for one client that waits for each?";
+    const struct argp parser = {.options = options, .parser = parse, .args_doc = "SOCKET", .doc = question};
     static struct client client = {
         .records = 100000, .value_bytes = 256, .seconds = 2, .state = 1, .workloads = "ABCDEF"};
 
     argp_parse(&parser, argc, argv, 0, NULL, &client);
+    printf("{\"question\": \"%s\"}\n", question);
     client.redis = redisConnectUnix(client.socket);
     if (!client.redis || client.redis->err)
         workload_fail("%s: %s", client.socket, client.redis ? client.redis->errstr : "no memory");
