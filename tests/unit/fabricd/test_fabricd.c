@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -88,6 +89,7 @@ static void start(struct child *child, const char *config_text, rlim_t open_file
     child->pid = fork();
     cr_assert_geq(child->pid, 0);
     if (child->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
         dup2(pipe_fds[1], STDERR_FILENO);
         if (open_files)
             setrlimit(RLIMIT_NOFILE, &(struct rlimit){open_files, open_files});
