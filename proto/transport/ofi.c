@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "ofi_private.h"
@@ -212,7 +211,6 @@ static int ofi_receive(struct endpoint *endpoint, void *buffer, size_t buffer_by
 static int ofi_arm(struct endpoint *endpoint)
 {
     struct ofi *ofi = ofi_of(endpoint);
-    struct fid *waiting[] = {&ofi->cq->fid, &ofi->eq->fid};
 
     while (ofi_poll_events(ofi) == 0)
         ;
@@ -220,7 +218,7 @@ static int ofi_arm(struct endpoint *endpoint)
     ofi->idle_polls = EVENT_POLLS - 1; /* the next receive looks at events, too: one may have woken us */
     if (ofi->ready || ofi->broken)
         return -EAGAIN;
-    return fi_trywait(ofi->fabric, waiting, 2) == 0 ? 0 : -EAGAIN;
+    return ofi_sleep_arm(ofi);
 }
 
 static void ofi_close(struct endpoint *endpoint)
@@ -245,8 +243,7 @@ static void ofi_close(struct endpoint *endpoint)
         fi_close(&ofi->fabric->fid);
     if (ofi->info)
         ofi->library->freeinfo(ofi->info);
-    if (endpoint->fd >= 0)
-        close(endpoint->fd);
+    ofi_sleep_close(ofi);
     free(ofi);
 }
 

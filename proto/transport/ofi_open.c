@@ -5,7 +5,6 @@
 #include <rdma/fi_cm.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "clock.h"
 #include "log.h"
@@ -46,14 +45,26 @@ static int find_provider(struct ofi *ofi, const char *provider, const struct add
     return 0;
 }
 
-static int open_objects(struct ofi *ofi)
+/* Where tcp has a list of descriptors to sleep on, it polls them. With a single one it keeps them in an epoll
+ * set, which costs it a good microsecond for each message, but is better for the many connections of a
+ * server. */
+static int open_queue(struct ofi *ofi)
 {
-    struct fi_eq_attr eq = {.wait_obj = FI_WAIT_FD};
-    struct fi_cq_attr cq = {
+    struct fi_cq_attr attr = {
         .size = (size_t)ofi->connection_count * OFI_BUFFERS, /* an overrun would be fatal */
         .format = FI_CQ_FORMAT_MSG,
         .wait_obj = FI_WAIT_FD,
     };
+
+    ofi->sleep.lists = ofi->connection_count == 1 && strcmp(ofi->info->fabric_attr->prov_name, "tcp") == 0;
+    if (ofi->sleep.lists)
+        attr.wait_obj = FI_WAIT_POLLFD;
+    return fi_cq_open(ofi->domain, &attr, &ofi->cq, NULL);
+}
+
+static int open_objects(struct ofi *ofi)
+{
+    struct fi_eq_attr eq = {.wait_obj = FI_WAIT_FD};
     int error = ofi->library->fabric(ofi->info->fabric_attr, &ofi->fabric, NULL);
 
     if (!error)
@@ -61,29 +72,8 @@ static int open_objects(struct ofi *ofi)
     if (!error)
         error = fi_domain(ofi->fabric, ofi->info, &ofi->domain, NULL);
     if (!error)
-        error = fi_cq_open(ofi->domain, &cq, &ofi->cq, NULL);
+        error = open_queue(ofi);
     return ofi_errno(error);
-}
-
-static int watch(int epoll_fd, struct fid *object)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int fd, error = fi_control(object, FI_GETWAIT, &fd);
-
-    if (error)
-        return ofi_errno(error);
-    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-static int make_descriptor(struct ofi *ofi)
-{
-    int error;
-
-    ofi->endpoint.fd = epoll_create1(EPOLL_CLOEXEC);
-    if (ofi->endpoint.fd < 0)
-        return -errno;
-    error = watch(ofi->endpoint.fd, &ofi->cq->fid);
-    return error ? error : watch(ofi->endpoint.fd, &ofi->eq->fid);
 }
 
 static int open_ofi(const char *provider, const struct address *address, uint64_t flags, unsigned connections,
@@ -104,7 +94,7 @@ static int open_ofi(const char *provider, const struct address *address, uint64_
     if (!error)
         error = open_objects(ofi);
     if (!error)
-        error = make_descriptor(ofi);
+        error = ofi_sleep_open(ofi);
     if (error) {
         endpoint_close(&ofi->endpoint);
         return error;

@@ -2,12 +2,14 @@
  *
  * ofi_open.c        makes an endpoint and its objects
  * ofi_connection.c  connections: their buffers, their coming and going
+ * ofi_sleep.c       one descriptor to sleep on
  * ofi.c             frames: completions, sending, receiving
  */
 #ifndef CXE_TRANSPORT_OFI_PRIVATE_H
 #define CXE_TRANSPORT_OFI_PRIVATE_H
 
 #include <errno.h>
+#include <poll.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_eq.h>
@@ -50,6 +52,16 @@ struct ofi_connection {
     struct ofi_buffer buffers[OFI_BUFFERS];
 };
 
+/* The completion queue may have a list of descriptors instead of one: endpoint.fd watches its connections. */
+struct ofi_sleep {
+    bool lists;
+    size_t room;
+    size_t count; /* entries of `known` */
+    struct pollfd *known;
+    uint64_t change;     /* the provider's count of changes, of `known` */
+    struct pollfd *list; /* room for the list of now */
+};
+
 struct ofi {
     struct endpoint endpoint;
     const struct ofi_library *library;
@@ -64,6 +76,7 @@ struct ofi {
     unsigned connection_count; /* 1 for a client */
     unsigned idle_polls;
     bool broken; /* a connection is to be closed */
+    struct ofi_sleep sleep;
     uint64_t next_serial;
 };
 
@@ -101,6 +114,13 @@ void ofi_close_broken(struct ofi *ofi);
 
 /* Unmaps a closed connection's buffers, at the end of all. */
 void ofi_drop_storage(struct ofi_connection *connection);
+
+/* Makes endpoint.fd, when the queues are there. Close, also if that failed. */
+int ofi_sleep_open(struct ofi *ofi);
+void ofi_sleep_close(struct ofi *ofi);
+
+/* May the owner sleep on endpoint.fd? 0: yes. -EAGAIN: there may be something already. */
+int ofi_sleep_arm(struct ofi *ofi);
 
 /* Reads one event and acts on it. 0: there was one; -EAGAIN: there was none. */
 int ofi_poll_events(struct ofi *ofi);

@@ -186,6 +186,31 @@ Test(ofi, the_server_rests_whoever_comes_and_goes)
     pair_close(&pair);
 }
 
+/* The client sleeps with frames that the provider could not hand on yet: room wakes it, too. */
+Test(ofi, a_sleeping_client_is_woken_by_room)
+{
+    struct pollfd poller = {.events = POLLIN};
+    uint64_t until_ns = clock_now_ns() + 20 * NS_PER_S;
+    int handed_on = 0, came = 0;
+    struct pair pair;
+
+    pair_open(&pair, PAIR_OFI_TCP);
+    poller.fd = pair.client->fd;
+    while (endpoint_send(pair.client, NULL, frame, sizeof(frame)) == 0)
+        cr_assert_lt(handed_on++, 10000, "it must stop somewhere");
+    expect_rest(pair.client);
+    while (poll(&poller, 1, 0) == 0) {
+        cr_assert_lt(clock_now_ns(), until_ns, "it sleeps on after %d frames of %d", came, handed_on);
+        came += endpoint_receive(pair.server, got, sizeof(got), NULL) > 0;
+    }
+    while (came < handed_on) {
+        cr_assert_gt(pair_receive(&pair, pair.server, got, sizeof(got), NULL), 0);
+        came++;
+    }
+    expect_rest(pair.client);
+    pair_close(&pair);
+}
+
 /* Bytes that are no connection request, from somebody who found the port. */
 Test(ofi, a_stranger_on_the_port_disturbs_nobody)
 {
