@@ -198,7 +198,7 @@ def write_back(bench):
 
 def page_rivals(bench):
     """How long does it take to touch a page that is elsewhere, and how fast is a scan?"""
-    bytes_ = bench.sized(512 << 20, 64 << 20)
+    bytes_ = bench.sized(512 << 20, 128 << 20)
     makers = {"nbdfuse": lambda: bench.rival(rivals.NbdFuse, bytes_=bytes_),
               "zram": lambda: bench.rival(rivals.Swap, zram=True, swap_bytes=bytes_),
               "swap file": lambda: bench.rival(rivals.Swap, zram=False, swap_bytes=bytes_)}
@@ -459,8 +459,8 @@ def parse():
     return options
 
 
-def draw(path, folder):
-    """What draws may be missing where nobody looks at pictures."""
+def draw(bench, path, folder):
+    """What draws, and what looks at it, may be missing."""
     try:
         from harness import report
     except ImportError as missing:
@@ -473,6 +473,9 @@ def draw(path, folder):
         print(f"report:  {page} ({browser.check(page)})")
     except browser.Missing as missing:
         print(f"report:  {page} (not opened: {missing})")
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        bench.failures.append("report")
+        print(f"FAILED: report: {error}", file=sys.stderr)
 
 
 def main():
@@ -493,7 +496,7 @@ def main():
     bench.figures.write(path, machine.description())
     print(f"\nfigures: {path}")
     if bench.figures.figures:
-        draw(path, options.folder)
+        draw(bench, path, options.folder)
     if bench.failures:
         print(f"not measured: {', '.join(bench.failures)}", file=sys.stderr)
     return 1 if bench.failures else 0

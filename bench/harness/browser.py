@@ -1,7 +1,7 @@
 """browser.py - opens a report in headless Chromium, light and dark, and finds out whether one can look at it
 
 `browser.py REPORT.html [FOLDER]` prints what was seen, and puts screenshots into the folder. What it asks for: no error and
-no word on the console, nothing loaded but the page itself, every picture there and of some size, no label on another, none
+no word on the console, nothing loaded but the page itself, every picture of some size, no label on another, none
 cut off, ink that can be told from the paper, and a table behind each picture.
 """
 import html
@@ -107,8 +107,6 @@ def complaints_of(seen, dark):
         found.append(f"ink and paper have a contrast of {seen['contrast']:.1f}")
     if seen["wide"]:
         found.append("is wider than the window")
-    if not seen["pictures"]:
-        found.append("has no picture")
     if seen["tables"] < len(seen["pictures"]):
         found.append("has a picture without a table")
     for picture in seen["pictures"]:

@@ -41,8 +41,11 @@ def mitigations():
 
 
 def commit(root):
-    run = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=12"],
-                         capture_output=True, text=True)
+    try:
+        run = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=12"],
+                             capture_output=True, text=True)
+    except OSError:  # no git: the sources came in an archive
+        return "unknown"
     return run.stdout.strip() or "unknown"
 
 
@@ -54,14 +57,14 @@ def ticks():
 
 class Machine:
     def __init__(self, root):
-        self.root, self.start_ticks = root, ticks()
+        self.commit, self.start_ticks = commit(root), ticks()
         self.date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 
     def description(self):
         (total, stolen), (total_before, stolen_before) = ticks(), self.start_ticks
         return {
             "date": self.date,
-            "commit": commit(self.root),
+            "commit": self.commit,
             "kernel": platform.release(),
             "architecture": platform.machine(),
             "cpu": cpu_model(),

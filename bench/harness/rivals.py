@@ -289,7 +289,7 @@ class Swap(Rival):
 
     def measure(self, seconds=1, depth=1):
         bytes_ = self.bytes // 2
-        return results(self.run(max(bytes_ // 8, 16 << 20), [self.build / "bin" / "rival-touch", f"--bytes={bytes_}"]))
+        return results(self.run(max(bytes_ // 8, 8 << 20), [self.build / "bin" / "rival-touch", f"--bytes={bytes_}"]))
 
 
 def make_group(name):
