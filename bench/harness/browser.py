@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """browser.py - opens a report in headless Chromium, light and dark, and finds out whether one can look at it
 
 `browser.py REPORT.html [FOLDER]` prints what was seen, and puts screenshots into the folder. What it asks for: no error and
