@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "least.h"
 #include "ofi_private.h"
 
 #define CQ_BATCH    16
@@ -20,11 +21,13 @@ static struct ofi *ofi_of(struct endpoint *endpoint)
 void ofi_post_receive(struct ofi *ofi, struct ofi_buffer *buffer)
 {
     struct ofi_connection *connection = buffer->connection;
+    const struct iovec pieces[] = {{buffer->head, OFI_HEAD_BYTES},
+                                   {buffer->bytes, FRAME_BYTES_MAX - OFI_HEAD_BYTES}};
+    void *descriptors[] = {ofi_descriptor(connection), ofi_descriptor(connection)};
 
     if (connection->state != CONNECTION_OPEN)
         return;
-    if (fi_recv(connection->ep, buffer->bytes, FRAME_BYTES_MAX, ofi_descriptor(connection), FI_ADDR_UNSPEC,
-                buffer) != 0)
+    if (fi_recvv(connection->ep, pieces, descriptors, 2, FI_ADDR_UNSPEC, buffer) != 0)
         ofi_break(ofi, connection);
 }
 
@@ -183,7 +186,9 @@ static int hand_over(struct ofi *ofi, struct ofi_buffer *from, void *buffer, siz
         ofi_post_receive(ofi, from);
         return 0;
     }
-    memcpy(buffer, from->bytes, frame_bytes);
+    memcpy(buffer, from->head, least(frame_bytes, OFI_HEAD_BYTES));
+    if (frame_bytes > OFI_HEAD_BYTES)
+        memcpy((uint8_t *)buffer + OFI_HEAD_BYTES, from->bytes, frame_bytes - OFI_HEAD_BYTES);
     if (from_out) {
         memset(from_out, 0, sizeof(*from_out));
         from_out->peer.family = AF_UNSPEC;

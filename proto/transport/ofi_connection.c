@@ -55,7 +55,8 @@ static void deal_buffers(struct ofi_connection *connection)
 
         *buffer = (struct ofi_buffer){
             .connection = connection,
-            .bytes = connection->storage + (size_t)i * OFI_BUFFER_BYTES,
+            .head = i < OFI_RECEIVES ? connection->storage + (size_t)i * OFI_HEAD_BYTES : NULL,
+            .bytes = connection->storage + OFI_HEADS_BYTES + (size_t)i * OFI_BUFFER_BYTES,
             .sends = i >= OFI_RECEIVES,
         };
         if (buffer->sends) {

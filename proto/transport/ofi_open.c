@@ -33,6 +33,7 @@ static int find_provider(struct ofi *ofi, const char *provider, const struct add
     hints->ep_attr->type = FI_EP_MSG;
     hints->domain_attr->threading = FI_THREAD_DOMAIN; /* one thread owns it all */
     hints->domain_attr->mr_mode = FI_MR_LOCAL;
+    hints->rx_attr->iov_limit = 2;                    /* head and rest */
     hints->fabric_attr->prov_name = strdup(provider); /* freed with the hints */
     error = ofi->library->getinfo(FI_VERSION(1, 17), node, service, flags, hints, &ofi->info);
     ofi->library->freeinfo(hints);

@@ -19,15 +19,19 @@
 
 #define OFI_BUFFER_BYTES  65536 /* a buffer; a page multiple above FRAME_BYTES_MAX */
 #define OFI_BUFFERS       (OFI_RECEIVES + OFI_SENDS)
-#define OFI_STORAGE_BYTES ((size_t)OFI_BUFFERS * OFI_BUFFER_BYTES)
+#define OFI_HEAD_BYTES    512 /* of a received frame: those of a connection share a page */
+#define OFI_HEADS_BYTES   ((size_t)OFI_RECEIVES * OFI_HEAD_BYTES)
+#define OFI_STORAGE_BYTES (OFI_HEADS_BYTES + (size_t)OFI_BUFFERS * OFI_BUFFER_BYTES)
 
 static_assert(OFI_BUFFER_BYTES >= FRAME_BYTES_MAX, "a frame fits a buffer");
+static_assert(OFI_HEADS_BYTES == PAGE_BYTES, "connections that carry short frames touch little");
 
 /* The context of every operation. Owned by the provider from posting until its completion, flushed ones too;
  * then by the ready list (received) or the free list (sent). */
 struct ofi_buffer {
     struct ofi_connection *connection;
     struct ofi_buffer *next;
+    uint8_t *head; /* of one for receiving: where a frame begins; `bytes` takes what is longer */
     uint8_t *bytes;
     size_t frame_bytes;
     bool sends;

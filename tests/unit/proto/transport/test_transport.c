@@ -36,8 +36,8 @@ static uint8_t sent[FRAME_BYTES_MAX], got[FRAME_BYTES_MAX];
 CONTRACT(frames_of_every_size_survive_both_ways)
 {
     const size_t longest = pair->client->frame_bytes_max;
-    const size_t sizes[] = {1,    2,    16,   63,   64,    65,    127,         128,    129,
-                            1231, 1232, 1472, 4096, 16384, 65000, longest - 1, longest};
+    const size_t sizes[] = {1,   2,   16,   63,   64,   65,   127,   128,   129,         511,
+                            512, 513, 1231, 1232, 1472, 4096, 16384, 65000, longest - 1, longest};
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         size_t bytes = sizes[i];
