@@ -301,15 +301,19 @@ uint64_t connection_deadline_ns(const struct cxe_connection *connection)
 int connection_run(struct cxe_connection *connection, struct op *op)
 {
     const bool mapped = load_relaxed(&connection->mappings) > 0;
+    const uint64_t deadline_ns = connection_deadline_ns(connection);
     struct lane *lane;
     sigset_t saved;
     int result;
 
     if (mapped)
         signals_block(&saved);
-    lane = lane_acquire(connection);
-    result = lane_run(lane, op, connection_deadline_ns(connection));
-    lane_release(lane);
+    result = lane_outlive(connection, NULL, deadline_ns);
+    if (!result) {
+        lane = lane_acquire(connection);
+        result = lane_run(lane, op, deadline_ns);
+        lane_release(lane);
+    }
     if (mapped)
         signals_restore(&saved);
     return result;

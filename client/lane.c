@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
+#include <time.h>
 
 #include "atomic.h"
 #include "check.h"
@@ -186,8 +187,10 @@ int lane_cancel(struct lane *lane, struct op *op)
     if (!op->issued)
         unlink_posted(lane, op);
     sent = disown_parts(lane, op);
-    if (mutates && sent > 0)
-        link_close(lane); /* repeated later, it could undo what its owner does next */
+    if (mutates && sent > 0) { /* repeated later, it could undo what its owner does next */
+        link_linger(lane, true);
+        link_close(lane);
+    }
     op->finished = true;
     op->outcome = mutates && (sent > 0 || op->part_done) ? -CXE_EUNKNOWN : -ETIMEDOUT;
     lane->busy--;
@@ -542,4 +545,53 @@ int lane_run(struct lane *lane, struct op *op, uint64_t deadline_ns)
     lane_post(lane, op);
     outcome = lane_wait(lane, op, deadline_ns);
     return op->finished ? outcome : lane_cancel(lane, op);
+}
+
+/* ---- what was cancelled ---- */
+
+static bool outlived(struct lane *lane, const void *nothing)
+{
+    (void)nothing;
+    return !lane->lingers || lane->broken;
+}
+
+static int outlive_held(struct lane *lane, uint64_t deadline_ns)
+{
+    int error = lane->lingers ? wait_until(lane, outlived, NULL, deadline_ns, -1) : 0;
+
+    return error ? error : lane->broken;
+}
+
+/* Who holds it makes another session, too, if he waits for anything. */
+static int outlive(struct lane *lane, uint64_t deadline_ns)
+{
+    const struct timespec moment = {.tv_nsec = 100 * (long)NS_PER_US};
+
+    while (load_acquire(&lane->lingers)) {
+        if (lane_hold_try(lane)) {
+            int error = outlive_held(lane, deadline_ns);
+
+            lane_release(lane);
+            if (error)
+                return error;
+        } else if (clock_now_ns() >= deadline_ns) {
+            return -ETIMEDOUT;
+        } else {
+            nanosleep(&moment, NULL);
+        }
+    }
+    return 0;
+}
+
+int lane_outlive(struct cxe_connection *connection, struct lane *own, uint64_t deadline_ns)
+{
+    int error;
+
+    if (!load_acquire(&connection->lingering))
+        return 0;
+    error = own ? outlive_held(own, deadline_ns) : 0; /* first: others may wait for it */
+    for (unsigned i = 0; !error && i < connection->lane_count; i++)
+        if (connection->lanes[i] != own)
+            error = outlive(connection->lanes[i], deadline_ns);
+    return error;
 }

@@ -78,6 +78,11 @@ void lane_hold(struct lane *lane);
 bool lane_hold_try(struct lane *lane);
 void lane_release(struct lane *lane);
 
+/* Waits until nothing that was cancelled on the connection's lanes can be done any more: what is done instead
+ * of it might be overtaken otherwise. `own`: one of them that the caller holds, NULL: none. 0, or -ETIMEDOUT,
+ * or why that cannot be known. */
+int lane_outlive(struct cxe_connection *connection, struct lane *own, uint64_t deadline_ns);
+
 /* All that follows: by the holder. */
 
 /* Queues the operation behind those posted before; it leaves at the latest with lane_progress. Operations on

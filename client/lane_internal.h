@@ -107,6 +107,7 @@ struct lane {
     struct order *order;                                                            /* a queue's; else NULL */
     void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count); /* a listening lane's */
     void *listener;
+    uint32_t lingers;          /* atomic; see link_linger. Written by the holder */
     unsigned snooped;          /* bodies given to `heard` since the last lane_progress */
     uint32_t frame_bytes;      /* the longest that is sent, or asked for */
     uint64_t long_ns;          /* when a frame above FRAME_BYTES_MIN last proved to get through */
@@ -220,6 +221,9 @@ void link_note_error(struct lane *lane, int error);
 void link_close(struct lane *lane);
 /* An authentic frame of the session came. */
 void link_heard(struct lane *lane, uint64_t now_ns);
+/* Something was cancelled that may still reach the server and be done: until the session is replaced, or the
+ * server has ended it. */
+void link_linger(struct lane *lane, bool lingers);
 /* The server ended the session. It has not begun requests of the number `not_begun` or above; 0: it does not
  * say. */
 void link_closed(struct lane *lane, uint64_t not_begun);

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "atomic.h"
 #include "check.h"
 #include "clock.h"
 #include "least.h"
@@ -68,6 +69,17 @@ static void end_session(struct lane *lane)
     lane->link.suspended = false;
 }
 
+void link_linger(struct lane *lane, bool lingers)
+{
+    if (lane->lingers == lingers)
+        return;
+    store_release(&lane->lingers, (uint32_t)lingers);
+    if (lingers)
+        fetch_add_acq_rel(&lane->connection->lingering, 1u);
+    else
+        fetch_sub_acq_rel(&lane->connection->lingering, 1u);
+}
+
 /* The server has not done the request, and will not: it is as if it had never left. What was cancelled since,
  * as perhaps done, must not be done now. */
 static void take_back(struct lane *lane, struct frame *frame)
@@ -81,6 +93,7 @@ static void take_back(struct lane *lane, struct frame *frame)
 void link_closed(struct lane *lane, uint64_t not_begun)
 {
     end_session(lane);
+    link_linger(lane, false);
     if (not_begun == 0)
         return;
     for (uint64_t seq = most(not_begun, lane->window.oldest); seq < lane->window.next_seq; seq++)
@@ -273,6 +286,7 @@ static void adopt(struct lane *lane, const struct handshake_grant *grant, const 
     link->suspended = false;
     link->confirmed = false;
     link->confirm_ns = now_ns;
+    link_linger(lane, false);
     path_adopt(lane, grant->frame_bytes_max, now_ns);
     move_requests(lane);
 }

@@ -73,6 +73,7 @@ void lane_close(struct lane *lane, bool tell)
         return;
     if (tell)
         link_close(lane);
+    link_linger(lane, false);
     endpoint_close(lane->endpoint);
     order_close(lane->order);
     if (lane->frame_memory && lane->frame_memory != MAP_FAILED)

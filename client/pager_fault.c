@@ -130,7 +130,10 @@ static int read_once_as_agent(struct fault *fault, struct demand *demand)
 
     if (rc)
         return rc;
-    rc = read_once(fault, demand, agent);
+    if (fault->write) /* owned again, it must not be changed by what was sent when it was owned before */
+        rc = lane_outlive(fault->pager->connection, NULL, fault->deadline_ns);
+    if (!rc)
+        rc = read_once(fault, demand, agent);
     if (rc == -EOWNERDEAD)
         lease_lost(fault->pager, agent);
     return rc;

@@ -132,9 +132,12 @@ static bool is_done(const struct op *op)
 /* One try over those not done yet. The first error, in order. */
 static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
 {
-    struct lane *lane = wb->lane ? wb->lane : lane_acquire(pager->connection);
-    int first = 0;
+    struct lane *lane;
+    int first = lane_outlive(pager->connection, wb->lane, deadline_ns); /* earlier tries */
 
+    if (first)
+        return first;
+    lane = wb->lane ? wb->lane : lane_acquire(pager->connection);
     for (uint32_t i = 0; i < wb->op_count; i++)
         if (!is_done(&wb->ops[i]))
             lane_post(lane, &wb->ops[i]);

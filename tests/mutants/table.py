@@ -147,8 +147,7 @@ MUTANTS = [
     Mutant("client/lane.c", "an operation done in part counts as not done",
            "if (op->outcome && op->part_done)", "if (op->outcome && op->part_done && !op->issued)", "unit.live.operations"),
     Mutant("client/lane.c", "what was cancelled is repeated all the same",
-           "    if (mutates && sent > 0)\n        link_close(lane);", "    if (mutates && sent > SESSION_SLOTS)\n        "
-           "link_close(lane);", "unit.live.loss"),
+           "    if (mutates && sent > 0) {", "    if (mutates && sent > SESSION_SLOTS) {", "unit.live.loss"),
     Mutant("client/lane_link.c", "a request of a lost session is sent again, unknown or not",
            "    if (frame->mutates)\n        lane_fail_mutations(lane, frame);\n", "", "unit.live.loss"),
 

@@ -114,6 +114,8 @@ static void take_frame(struct raw_server *server)
     switch (frame[offsetof(struct record_header, type)]) {
     case RECORD_HELLO:
         fetch_add_relaxed(&server->hellos, 1);
+        if (load_relaxed(&server->deaf))
+            return;
         bytes = handshake_server_hello(&server->handshake, frame, (size_t)bytes, &from, sizeof(from),
                                        clock_now_ns(), cookie);
         if (bytes > 0)

@@ -30,6 +30,7 @@ struct raw_server {
     int fd;
     pthread_t thread;
     bool stopping;
+    bool deaf; /* set by the test, atomic: it shakes no hands */
     struct noise_keypair key;
     char address[32];
     char key_text[64];
