@@ -40,6 +40,25 @@ class Bench:
     def interleave(self, rounds, *subjects):
         return interleave(rounds, *subjects, warm_up=not self.quick)
 
+    def side_by_side(self, subjects):
+        """{name: samples}, measured in turn. Who fails three times in a row is skipped, and the run has failed: the others
+        are not worth less for it."""
+        given_up = set()
+
+        def sample(name, measure):
+            for _ in range(3):
+                try:
+                    return None if name in given_up else measure()
+                except (RuntimeError, rivals.Missing, subprocess.SubprocessError) as why:
+                    reason = f"failed: {why}"
+            given_up.add(name)
+            self.failures.append(name)
+            self.figures.skip(name, reason)
+            return None
+
+        samples = self.interleave(self.rounds, *[lambda item=item: sample(*item) for item in subjects.items()])
+        return {name: own for name, own in zip(subjects, samples) if name not in given_up}
+
     def sized(self, full, quick):
         return quick if self.quick else full
 
@@ -126,13 +145,12 @@ def get_64_bytes(bench):
         for name in list(subjects):
             enter(bench, stack, subjects, name)
         ours = {f"cxe {only}": (lambda only=only: cxe_read(bench, only)) for only in ("eth.plain", "eth.encrypted")}
-        names = [*ours, *subjects]
-        samples = bench.interleave(bench.rounds, *ours.values(), *[lambda rival=rival: rival.measure()["p50"]
-                                                                   for rival in subjects.values()])
-    floor = dict(zip(names, samples))["UDP ping-pong"]
-    for name, own in zip(names, samples):
-        bench.figures.add(f"get_64B.{name}", "us", own, None if own is floor else "UDP ping-pong",
-                          None if own is floor else floor,
+        samples = bench.side_by_side({**ours, **{name: lambda rival=rival: rival.measure()["p50"]
+                                                 for name, rival in subjects.items()}})
+    floor = samples.get("UDP ping-pong")
+    for name, own in samples.items():
+        is_alone = own is floor or not floor
+        bench.figures.add(f"get_64B.{name}", "us", own, None if is_alone else "UDP ping-pong", None if is_alone else floor,
                           setting=subjects[name].setting if name in subjects else "cxe bench line, one outstanding",
                           series={"plot": "Getting 64 bytes, one outstanding (p50)", "bar": name})
 
@@ -157,9 +175,10 @@ def pipelined(bench):
     with contextlib.ExitStack() as stack:
         for name in list(subjects):
             enter(bench, stack, subjects, name)
-        samples = bench.interleave(bench.rounds, lambda: cxe_pipelined(bench),
-                                   *[lambda rival=rival: rival.measure(depth=64)["rate"] for rival in subjects.values()])
-    for name, own in zip(["cxe eth.plain", *subjects], samples):
+        samples = bench.side_by_side({"cxe eth.plain": lambda: cxe_pipelined(bench),
+                                      **{name: lambda rival=rival: rival.measure(depth=64)["rate"]
+                                         for name, rival in subjects.items()}})
+    for name, own in samples.items():
         bench.figures.add(f"pipelined_64B.{name}", "values/s", own, more_is_better=True,
                           setting=subjects[name].setting if name in subjects else "cxe bench line, 4096 deep",
                           series={"plot": "Getting 64 bytes, many outstanding", "bar": name})
@@ -212,8 +231,10 @@ def page_rivals(bench):
             try:
                 with make() as rival:
                     seen = rival.measure()
-            except rivals.Missing as missing:
-                bench.figures.skip(name, str(missing))
+            except (rivals.Missing, RuntimeError, subprocess.SubprocessError) as why:
+                bench.figures.skip(name, str(why))
+                if not isinstance(why, rivals.Missing):
+                    bench.failures.append(name)
                 del makers[name]
                 continue
             own = found.setdefault(name, ([], [], rival.setting))

@@ -175,8 +175,8 @@ class Libfabric(Rival):
 
     def measure(self, seconds=1, depth=1):
         """First a few, to find out how many fit."""
-        trip_us = self.exchange(200)
-        return {"p50": self.exchange(int(min(max(seconds * 1e6 / trip_us, 200), 1e6)))}
+        trip_us = self.exchange(50)
+        return {"p50": self.exchange(int(min(max(seconds * 1e6 / trip_us, 50), 1e6)))}
 
     def exchange(self, count):
         common = ["fi_pingpong", "-p", self.provider, "-e", self.endpoint, "-S", "64", "-I", count]
