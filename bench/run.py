@@ -384,7 +384,7 @@ def redis_half_local(bench):
     """How fast is redis-server for one client, with half of its memory on the pool?"""
     records, seconds = bench.sized((4 << 20, 5), (50_000, 1))  # values of 256 B: 1 GiB
     bytes_ = records * 460  # as redis uses it: value, key, index
-    with bench.pool(f"{(bytes_ * 3) >> 20}M") as pool:
+    with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool:
         plain, encrypted = (runs.OnPool(pool, bench.folder, bytes_ * 3 // 2, f"--encryption={word}") for word in ("off", "on"))
         with runs.redis(bench.processes, bench.folder, "local", []) as near, \
                 runs.redis(bench.processes, bench.folder, "cxe", plain.prefix(bytes_ // 2)) as far, \
