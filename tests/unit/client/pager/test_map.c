@@ -39,7 +39,7 @@ Test(map, refuses_bad_options)
     refused(region, (struct cxe_map_options){.fault_mode = 3}, -EINVAL, "fault_mode");
     refused(region, (struct cxe_map_options){.gone_policy = 3}, -EINVAL, "gone_policy");
     refused(region, (struct cxe_map_options){.gone_policy = CXE_GONE_DEADLINE}, -EINVAL, "gone_deadline_ns");
-    refused(region, (struct cxe_map_options){.flags = 8}, -EINVAL, "flags");
+    refused(region, (struct cxe_map_options){.flags = 16}, -EINVAL, "flags");
     refused(region, (struct cxe_map_options){.address = (void *)0x1001}, -EINVAL, "address");
     region->flags = CXE_REGION_SEALED;
     refused(region, (struct cxe_map_options){0}, -EACCES, "sealed");
