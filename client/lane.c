@@ -432,7 +432,7 @@ static bool pass_time(struct lane *lane, uint64_t heard_ns, uint64_t now_ns, uin
     if (sleeps_at_once(lane) || now_ns >= heard_ns + LANE_SPIN_NS)
         return sleep_for_frame(lane, deadline_ns, wake_fd);
     if (!urgent(lane) || now_ns >= heard_ns + LANE_ALONE_NS)
-        sched_yield();
+        give_way(&lane->give_way, now_ns);
     return false;
 }
 

@@ -20,6 +20,7 @@
 
 #include "codec.h"
 #include "connection.h"
+#include "give_way.h"
 #include "handshake.h"
 #include "lane.h"
 #include "record.h"
@@ -101,8 +102,9 @@ struct lane {
     unsigned rests;                      /* frames marked so */
     struct op *posted_first, *posted_last;
     unsigned busy;
-    unsigned completed; /* since the last lane_progress */
-    unsigned untaken;   /* a queue's: completions that its user has not seen yet */
+    struct give_way give_way; /* of whoever waits on it */
+    unsigned completed;       /* since the last lane_progress */
+    unsigned untaken;         /* a queue's: completions that its user has not seen yet */
     enum lane_kind kind;
     struct order *order;                                                            /* a queue's; else NULL */
     void (*heard)(void *context, const struct wire_bi_snp *snoops, unsigned count); /* a listening lane's */

@@ -9,7 +9,6 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -347,12 +346,10 @@ static uint64_t rest(struct worker *worker, uint64_t now_ns)
 
 /* Who is to send the next frame may need this very core. Returns what time it is then: what came meanwhile
  * must not be taken for older than it is. */
-static uint64_t give_way(struct worker *worker, uint64_t now_ns)
+static uint64_t offer_core(struct worker *worker, uint64_t now_ns)
 {
-    uint64_t back_ns;
+    uint64_t back_ns = give_way(&worker->give_way, now_ns);
 
-    sched_yield();
-    back_ns = clock_now_ns();
     note_lateness(worker, now_ns, back_ns);
     return back_ns;
 }
@@ -384,7 +381,7 @@ static void loop(struct worker *worker)
         } else if (keep_spinning(worker, now_ns)) {
             COUNT(worker, spin_ns, now_ns - before_ns);
             if (worker->snooping || now_ns - worker->last_frame_ns > ALONE_NS)
-                now_ns = give_way(worker, now_ns);
+                now_ns = offer_core(worker, now_ns);
             else
                 cpu_relax();
         } else {

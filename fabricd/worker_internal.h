@@ -8,6 +8,7 @@
 
 #include "coherence.h"
 #include "executor.h"
+#include "give_way.h"
 #include "mailbox.h"
 #include "park.h"
 #include "poller.h"
@@ -49,7 +50,8 @@ struct worker {
     uint64_t gap_ns;          /* smoothed time between bursts: is spinning worth it? */
     uint64_t housekeeping_ns; /* due then, however busy */
     unsigned burst;           /* frames taken in this round of the loop, for DevLoad */
-    bool snooping;            /* a snoop went out, and nothing has come since */
+    struct give_way give_way;
+    bool snooping; /* a snoop went out, and nothing has come since */
     struct worker_counters counters;
     bool stopping;            /* written by worker_stop, read by the thread: atomic */
     bool draining;            /* written by worker_drain: atomic */

@@ -22,6 +22,7 @@ two_hosts() {
         set -- $end
         ip -n "$1" link set lo up
         ip -n "$1" link set "$2" up
+        ip -n "$1" link set "$2" gso_max_segs 1 # what is lost or held is one frame, as on a wire, not a burst
     done
 }
 

@@ -40,13 +40,13 @@ meanwhile "MTU 1400" set_mtu 1400
 meanwhile "MTU 576" set_mtu 576
 meanwhile "MTU 9000 at last" set_mtu 9000
 
-# hole WHAT DIRECTION: somewhere on the way long frames vanish, and nobody says so
+# hole WHAT HOST DEVICE: somewhere on the way there long frames vanish, and nobody says so
 hole() {
-    meanwhile "$1" lose_frames "$server_ns" s0 "$2" 1514
-    mend "$server_ns" s0
+    meanwhile "$1" lose_frames "$2" "$3" ingress 1514
+    mend "$2" "$3"
 }
-hole "long requests vanish" ingress
-hole "long answers vanish" egress
+hole "long requests vanish" "$server_ns" s0
+hole "long answers vanish" "$client_ns" c0
 
 end_client one "$one"
 unharmed one

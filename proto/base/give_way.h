@@ -1,0 +1,39 @@
+/* give_way.h - a thread that spins offers its core to others, unless they keep it for long
+ *
+ * Whom we wait for may need this very core: then offering it is the fastest way to an answer, and comes back
+ * in a moment. Somebody who only computes keeps it for a whole slice of the scheduler instead, some
+ * milliseconds, for a wait of some microseconds. So after an offer that was dear there is none for a while.
+ */
+#ifndef CXE_BASE_GIVE_WAY_H
+#define CXE_BASE_GIVE_WAY_H
+
+#include <sched.h>
+#include <stdint.h>
+
+#include "atomic.h"
+#include "clock.h"
+
+#define GIVE_WAY_DEAR_NS (2 * NS_PER_MS)   /* more than dozens of those who wait as we do need in turn */
+#define GIVE_WAY_REST_NS (100 * NS_PER_MS) /* so that who computes gets a few hundredths of our time */
+
+struct give_way {
+    uint64_t not_before_ns;
+};
+
+/* Returns what time it is then; `now_ns` is what time it is. */
+static inline uint64_t give_way(struct give_way *way, uint64_t now_ns)
+{
+    uint64_t back_ns;
+
+    if (now_ns < way->not_before_ns) {
+        cpu_relax();
+        return now_ns;
+    }
+    sched_yield();
+    back_ns = clock_now_ns();
+    if (back_ns > now_ns + GIVE_WAY_DEAR_NS)
+        way->not_before_ns = back_ns + GIVE_WAY_REST_NS;
+    return back_ns;
+}
+
+#endif
