@@ -453,12 +453,11 @@ Test(snoop, more_than_can_be_answered_at_once_wait_asleep)
     fake->slow_answers = 1;
     for (unsigned i = 0; i < SNOOPS; i++)
         ids[i] = fake_snoop(region, i, BI_SNP_INV);
-    while (load_relaxed(&pager_find(memory)->snooper->snoop_count) < SNOOPS - ANSWERS)
-        pause_a_moment();
-    nanosleep(&a_while, NULL);
-    before = fake->listens;
-    nanosleep(&a_while, NULL);
-    cr_assert_lt(fake->listens - before, 20);
+    nanosleep(&a_while, NULL); /* all are heard, or on a slow machine some, and then less is tried */
+    do {                       /* while they are; one that never rests ends by the test's time-out */
+        before = fake->listens;
+        nanosleep(&a_while, NULL);
+    } while (fake->listens - before >= 20);
     fake->slow_answers = 0;
     for (unsigned i = 0; i < SNOOPS; i++)
         cr_assert_eq(answer_to(ids[i]), BI_STATE_INVALID);
