@@ -196,7 +196,8 @@ void gate_close(uint32_t *gate)
 {
     unsigned tries = 0;
 
-    fetch_add_acq_rel(gate, GATE_CLOSED);
+    while (fetch_or_acq_rel(gate, GATE_CLOSED) & GATE_CLOSED) /* somebody else closed it: then after him */
+        pager_backoff(&tries);
     while (load_acquire(gate) != GATE_CLOSED)
         pager_backoff(&tries);
 }

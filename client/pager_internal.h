@@ -382,7 +382,7 @@ static inline void pager_write_leave(struct pager *pager)
 {
     fetch_sub_acq_rel(&pager->write_gate, 1u);
 }
-void gate_close(uint32_t *gate); /* and waits until it is empty */
+void gate_close(uint32_t *gate); /* for one at a time; and waits until it is empty */
 void gate_open(uint32_t *gate);
 /* For calls from ordinary code: signals blocked, since a handler that faults meanwhile could wait for us. */
 void pager_begin(struct pager *pager, sigset_t *saved_out);
