@@ -20,8 +20,8 @@ struct cxe_connection {
     uint32_t frame_bytes_max;
     unsigned lane_count;
     struct lane *lanes[CXE_LANES_MAX];
-    uint32_t next_lane;       /* where lane_acquire starts looking; relaxed */
     uint32_t mappings;        /* regions mapped over its lanes; relaxed */
+    uint32_t offering;        /* threads that stream, and let others of us have the core; relaxed */
     uint32_t lingering;       /* lanes with something cancelled that may still be done; atomic */
     uint32_t users;           /* regions and queues open on it */
     uint64_t narrow_until_ns; /* the path was seen to lose long frames: no lane sends any before; relaxed */

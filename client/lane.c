@@ -14,6 +14,7 @@
 
 #define LANE_SPIN_NS   (50 * NS_PER_US)  /* look for the answer so long: a wake-up costs more than that */
 #define LANE_ALONE_NS  (8 * NS_PER_US)   /* and so long of it without offering the core to others */
+#define LANE_SHARE_NS  (150 * NS_PER_US) /* of the core, for who waits, if another of us streams */
 #define LANE_REST_NS   (100 * NS_PER_MS) /* unused for so long: hear first what the server said meanwhile */
 #define LANE_SLEEP_NS  (100 * NS_PER_MS) /* at most: an ofi descriptor may miss an event */
 #define LOCK_SPINS     200
@@ -70,6 +71,19 @@ struct lane *lane_acquire(struct cxe_connection *connection)
         else
             sched_yield();
     }
+}
+
+void lane_offer_core(struct cxe_connection *connection)
+{
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < connection->lane_count; i++)
+        held |= load_relaxed(&connection->lanes[i]->held);
+    if (!held)
+        return;
+    fetch_add_relaxed(&connection->offering, 1u);
+    sched_yield();
+    fetch_sub_relaxed(&connection->offering, 1u);
 }
 
 /* ---- operations ---- */
@@ -423,15 +437,24 @@ static bool poll_frames(struct lane *lane)
     return false;
 }
 
-/* What to do until a frame comes, `heard_ns` being when one came last: look again, and after a moment offer
- * the core to others, since who is to answer, or to give a page up first, may need this very one; then sleep.
- * True: `wake_fd` is readable. */
+/* After a moment, since who is to answer, or to give a page up first, may need this very core. A thread of
+ * our own that streams pages gave it to us (lane_offer_core), and gets it back after its turn: not each time
+ * the server takes longer because it serves that very stream. */
+static bool offers_core(const struct lane *lane, uint64_t heard_ns, uint64_t now_ns)
+{
+    if (load_relaxed(&lane->connection->offering))
+        return now_ns >= lane->give_way.back_ns + LANE_SHARE_NS;
+    return !urgent(lane) || now_ns >= heard_ns + LANE_ALONE_NS;
+}
+
+/* What to do until a frame comes, `heard_ns` being when one came last: look again, offer the core to others
+ * now and then, and at last sleep. True: `wake_fd` is readable. */
 static bool pass_time(struct lane *lane, uint64_t heard_ns, uint64_t now_ns, uint64_t deadline_ns,
                       int wake_fd)
 {
     if (sleeps_at_once(lane) || now_ns >= heard_ns + LANE_SPIN_NS)
         return sleep_for_frame(lane, deadline_ns, wake_fd);
-    if (!urgent(lane) || now_ns >= heard_ns + LANE_ALONE_NS)
+    if (offers_core(lane, heard_ns, now_ns))
         give_way(&lane->give_way, now_ns);
     return false;
 }

@@ -500,6 +500,7 @@ void prefetch_finish(struct fault *fault, uint64_t word)
         abandon(pager, fetch); /* whoever needs a page asks for it alone, and learns why */
     else
         install(pager, fetch, dirty);
+    lane_offer_core(pager->connection); /* a stream may take long; a line is waited for */
 }
 
 /* The slot is ours. */

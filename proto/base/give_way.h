@@ -20,6 +20,7 @@
 #define GIVE_WAY_DOUBLINGS 6               /* so that who computes gets a few hundredths of our time */
 
 struct give_way {
+    uint64_t back_ns; /* from the newest offer */
     uint64_t not_before_ns;
     unsigned dear; /* offers in a row; at most GIVE_WAY_DOUBLINGS */
 };
@@ -34,7 +35,7 @@ static inline uint64_t give_way(struct give_way *way, uint64_t now_ns)
         return now_ns;
     }
     sched_yield();
-    back_ns = clock_now_ns();
+    way->back_ns = back_ns = clock_now_ns();
     if (back_ns <= now_ns + GIVE_WAY_DEAR_NS) {
         way->dear = 0;
         return back_ns;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "atomic.h"
 #include "bench_report.h"
@@ -86,26 +87,74 @@ static void *stream(void *context)
     return NULL;
 }
 
-static int read_under_load_run(void *context, uint64_t duration_ns, struct bench_sample *sample)
+static int begin_stream(struct load_bench *bench, pthread_t *thread_out)
 {
-    struct load_bench *bench = context;
-    pthread_t thread;
     int error;
 
     bench->stop = 0;
     bench->pages_read = 0;
-    error = -pthread_create(&thread, NULL, stream, bench);
+    error = -pthread_create(thread_out, NULL, stream, bench);
     if (error)
         return bench_fail(error, "no thread for the stream: %s", strerror(-error));
     while (load_relaxed(&bench->pages_read) < LEAST_PAGES)
         ;
-    bench->pages_read = 0;
-    error = read_run(bench, duration_ns, sample);
+    store_relaxed(&bench->pages_read, 0);
+    return 0;
+}
+
+/* Returns how many pages it read. */
+static uint64_t end_stream(struct load_bench *bench, pthread_t thread)
+{
     store_relaxed(&bench->stop, 1);
     pthread_join(thread, NULL);
-    if (!error && bench->pages_read < LEAST_PAGES)
+    return bench->pages_read;
+}
+
+static int read_under_load_run(void *context, uint64_t duration_ns, struct bench_sample *sample)
+{
+    struct load_bench *bench = context;
+    pthread_t thread;
+    int error = begin_stream(bench, &thread);
+
+    if (error)
+        return error;
+    error = read_run(bench, duration_ns, sample);
+    if (end_stream(bench, thread) < LEAST_PAGES && !error)
         sample->work = 0;
     return error;
+}
+
+static int stream_under_reads_run(void *context, uint64_t duration_ns, struct bench_sample *sample)
+{
+    struct load_bench *bench = context;
+    struct bench_sample reads = {.latencies_ns = sample->latencies_ns};
+    const uint64_t begin_ns = clock_now_ns();
+    pthread_t thread;
+    int error = begin_stream(bench, &thread);
+
+    if (error)
+        return error;
+    error = read_run(bench, duration_ns, &reads);
+    sample->work = end_stream(bench, thread);
+    sample->elapsed_ns = clock_now_ns() - begin_ns;
+    return error;
+}
+
+static int stream_alone_run(void *context, uint64_t duration_ns, struct bench_sample *sample)
+{
+    const struct timespec duration = {.tv_sec = (time_t)(duration_ns / NS_PER_S),
+                                      .tv_nsec = (long)(duration_ns % NS_PER_S)};
+    struct load_bench *bench = context;
+    const uint64_t begin_ns = clock_now_ns();
+    pthread_t thread;
+    int error = begin_stream(bench, &thread);
+
+    if (error)
+        return error;
+    nanosleep(&duration, NULL);
+    sample->work = end_stream(bench, thread);
+    sample->elapsed_ns = clock_now_ns() - begin_ns;
+    return 0;
 }
 
 /* ---- figures ---- */
@@ -149,6 +198,27 @@ static int measure_tail(const struct bench_options *options, struct bench_report
     return bench_compare(options, report, &comparison);
 }
 
+/* What the reads leave of it: they must not be fast because nothing is streamed. */
+static int measure_stream(const struct bench_options *options, struct bench_report *report,
+                          const struct bench_link *link, struct load_bench *bench)
+{
+    char name[96];
+    const struct bench_comparison comparison = {
+        .name = name,
+        .kind = BENCH_RATE,
+        .unit = "MB/s",
+        .scale = PAGE_BYTES * 1e-6,
+        .subject = {stream_under_reads_run, bench},
+        .floors = {{stream_alone_run, bench}},
+        .floor_count = 1,
+        .floor_name = "alone",
+        .least_work = LEAST_PAGES,
+    };
+
+    snprintf(name, sizeof(name), "%s.stream_beside_reads", link->name);
+    return bench_compare(options, report, &comparison);
+}
+
 static int measure(const struct bench_options *options, struct bench_report *report,
                    const struct bench_link *link, struct load_bench *bench)
 {
@@ -158,6 +228,8 @@ static int measure(const struct bench_options *options, struct bench_report *rep
         error = measure_tail(options, report, link, bench, false);
     if (!error)
         error = measure_tail(options, report, link, bench, true);
+    if (!error)
+        error = measure_stream(options, report, link, bench);
     return error;
 }
 

@@ -294,10 +294,18 @@ void lane_release(struct lane *lane)
     store_release(&lane->held, 0u);
 }
 
+void lane_offer_core(struct cxe_connection *connection)
+{
+    (void)connection;
+    sched_yield();
+}
+
 struct lane *lane_acquire(struct cxe_connection *connection)
 {
+    static uint32_t next; /* relaxed */
+
     for (;;) {
-        unsigned start = fetch_add_relaxed(&connection->next_lane, 1u);
+        unsigned start = fetch_add_relaxed(&next, 1u);
 
         for (unsigned i = 0; i < connection->lane_count; i++) {
             struct lane *lane = connection->lanes[(start + i) % connection->lane_count];
