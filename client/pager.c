@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "least.h"
 
 /* From Linux 4.17; older kernels take the address for a hint, which shows in the result. */
 #ifndef MAP_FIXED_NOREPLACE
@@ -261,8 +262,14 @@ static uint32_t power_of_two(uint32_t at_least)
     return power;
 }
 
-/* How the local memory is divided: pages, each with its fingerprints, and the buffers of bulk reads, which
- * get a sixteenth at most, and nothing where the cache is tiny. */
+/* So many that every one of the other pages can have fingerprints. */
+static uint32_t shelves_for(uint32_t pages)
+{
+    return pages / SHELF_PRINTS + 1;
+}
+
+/* How the local memory is divided: places for pages and for shelves of fingerprints, and the buffers of bulk
+ * reads, which get a sixteenth at most, and nothing where the cache is tiny. */
 static void size_up(struct pager *pager)
 {
     uint32_t local = clamp(pager->local_bytes / PAGE_BYTES, 0, UINT32_MAX / 4);
@@ -271,13 +278,12 @@ static void size_up(struct pager *pager)
     pager->fetch_count = prefetch ? clamp(local / 256, 2, FETCHES_MAX) : 0;
     pager->fetch_pages = FETCH_PAGES;
     bool prints = !(pager->flags & (CXE_MAP_READ_ONLY | CXE_MAP_WHOLE_PAGES));
-    uint64_t bytes = (uint64_t)(local - pager->fetch_count * FETCH_PAGES) * PAGE_BYTES;
-    pager->cache_pages = (uint32_t)(bytes / (PAGE_BYTES + (prints ? sizeof(struct print) : 0)));
-    if (pager->cache_pages > pager->page_count)
-        pager->cache_pages = pager->page_count;
-    pager->print_count = prints ? pager->cache_pages : 0;
+    uint64_t most = (uint64_t)pager->page_count + (prints ? shelves_for(pager->page_count) : 0);
+
+    pager->cache_pages = (uint32_t)least(local - pager->fetch_count * FETCH_PAGES, most);
+    pager->shelf_count = prints ? shelves_for(pager->cache_pages) : 0;
     pager->free_pages = (int32_t)pager->cache_pages;
-    pager->low_pages = pager->cache_pages < pager->page_count ? clamp(pager->cache_pages / 32, 4, 512) : 0;
+    pager->low_pages = pager->cache_pages < most ? clamp(pager->cache_pages / 32, 4, 512) : 0;
     pager->high_pages = pager->low_pages * 2;
     pager->probation_pages = pager->cache_pages / 4;
     pager->probation.capacity = pager->hot.capacity =
@@ -313,8 +319,9 @@ static uint64_t divide(struct pager *pager, uint8_t *arena)
     uintptr_t at = (uintptr_t)arena;
 
     pager->words = carve(&at, (uint64_t)pager->page_count * sizeof(*pager->words));
-    pager->prints = carve(&at, (uint64_t)pager->print_count * sizeof(*pager->prints));
-    pager->print_free = carve(&at, (uint64_t)pager->print_count * sizeof(*pager->print_free));
+    pager->prints = carve(&at, (uint64_t)pager->shelf_count * PAGE_BYTES);
+    pager->shelves = carve(&at, pager->shelf_count * sizeof(*pager->shelves));
+    pager->shelves_free = carve(&at, pager->shelf_count * sizeof(*pager->shelves_free));
     pager->probation.pages = carve(&at, (uint64_t)pager->probation.capacity * sizeof(uint32_t));
     pager->hot.pages = carve(&at, (uint64_t)pager->hot.capacity * sizeof(uint32_t));
     pager->fetches = carve(&at, pager->fetch_count * sizeof(*pager->fetches));

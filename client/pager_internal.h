@@ -144,6 +144,13 @@ struct print {
     uint64_t force; /* send these whatever they are: an earlier try may have changed the server's */
 };
 
+/* A page's place in the cache that holds fingerprints instead. */
+struct shelf {
+    uint32_t next, prev; /* among those with some places free, as number + 1; 0: none */
+    uint32_t used;       /* bit i: its print i is some page's */
+};
+#define SHELF_PRINTS (PAGE_BYTES / sizeof(struct print))
+
 /* An access pattern; see pager_prefetch.c. Under stream_lock. */
 struct stream {
     uint32_t last;        /* page of the last miss */
@@ -214,11 +221,11 @@ struct pager {
     uint64_t gone_deadline_ns;
     uint32_t flags;
     uint32_t cache_pages, low_pages, high_pages, probation_pages;
-    uint32_t fetch_count, fetch_pages, print_count;
+    uint32_t fetch_count, fetch_pages, shelf_count;
     uint64_t *words; /* one for each page */
     uint8_t *arena;  /* prints, buffers */
     uint64_t arena_bytes;
-    struct print *prints;
+    uint8_t *prints; /* shelf_count pages */
     unsigned __int128 print_key[LINE_BYTES / 8 + 1];
 
     uint32_t gate;       /* threads inside, and GATE_CLOSED */
@@ -238,8 +245,10 @@ struct pager {
     struct ring probation, hot;
 
     uint32_t print_lock;
-    uint32_t *print_free;
-    uint32_t print_free_count;
+    struct shelf *shelves;
+    uint32_t *shelves_free; /* a stack of those that are not in use */
+    uint32_t shelves_free_count;
+    uint32_t shelf_open; /* first of the list of those with places, as number + 1 */
 
     int32_t free_pages; /* how many more may come in */
     uint32_t dirty_pages, pinned_pages;
@@ -352,7 +361,7 @@ void snoop_note_grant(struct pager *pager, uint32_t page);
 /* ---- fingerprints, pager_print.c ---- */
 
 int print_init(struct pager *pager);
-/* Of the page as it is now. */
+/* Of the page as it is now. PRINT_NONE where there is no room for any. */
 uint32_t print_take(struct pager *pager, const uint8_t *page);
 void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
 void print_give(struct pager *pager, uint32_t print);

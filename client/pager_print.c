@@ -2,7 +2,9 @@
  *
  * To send only the lines that changed, a page must be compared with what it was. A copy (a "twin") doubles
  * the memory of a dirty page; so only a few pages could have one, and the rest would be written back whole. A
- * fingerprint of 8 bytes for each line costs an eighth, so every page has its own.
+ * fingerprint of 8 bytes for each line costs an eighth, so every page has its own. They are kept on shelves: a
+ * shelf takes the place of a page in the cache, for as long as one of its seven sets is in use. So a program
+ * that only reads has the whole cache for its pages.
  *
  * Two different lines have the same fingerprint with a probability of at most 2^-64, whatever the lines are,
  * since the hash is strongly universal and its key is random, private to the mapping, and never shown: this
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "error.h"
@@ -24,11 +27,83 @@ int print_init(struct pager *pager)
 {
     if (getrandom(pager->print_key, sizeof(pager->print_key), 0) != sizeof(pager->print_key))
         return fail(-errno, "no random numbers from the kernel: %s", strerror(errno));
-    for (uint32_t i = 0; i < pager->print_count; i++)
-        pager->print_free[i] = pager->print_count - i;
-    pager->print_free_count = pager->print_count;
+    for (uint32_t i = 0; i < pager->shelf_count; i++)
+        pager->shelves_free[i] = pager->shelf_count - 1 - i;
+    pager->shelves_free_count = pager->shelf_count;
     return 0;
 }
+
+/* ---- shelves; under print_lock ---- */
+
+#define SHELF_FULL ((1u << SHELF_PRINTS) - 1)
+
+static void list_shelf(struct pager *pager, uint32_t number)
+{
+    struct shelf *shelf = &pager->shelves[number];
+
+    shelf->prev = 0;
+    shelf->next = pager->shelf_open;
+    if (shelf->next)
+        pager->shelves[shelf->next - 1].prev = number + 1;
+    pager->shelf_open = number + 1;
+}
+
+static void unlist_shelf(struct pager *pager, uint32_t number)
+{
+    struct shelf *shelf = &pager->shelves[number];
+
+    if (shelf->next)
+        pager->shelves[shelf->next - 1].prev = shelf->prev;
+    if (shelf->prev)
+        pager->shelves[shelf->prev - 1].next = shelf->next;
+    else
+        pager->shelf_open = shelf->next;
+}
+
+/* Another shelf, in a place of the cache, if one is free: nobody can be waited for here. */
+static void open_shelf(struct pager *pager)
+{
+    if (pager->shelves_free_count && evict_reserve_try(pager, 0))
+        list_shelf(pager, pager->shelves_free[--pager->shelves_free_count]);
+}
+
+static uint32_t take_from(struct pager *pager, uint32_t number)
+{
+    struct shelf *shelf = &pager->shelves[number];
+    uint32_t i = (uint32_t)__builtin_ctz(~shelf->used);
+
+    shelf->used |= 1u << i;
+    if (shelf->used == SHELF_FULL)
+        unlist_shelf(pager, number);
+    return number * (uint32_t)SHELF_PRINTS + i + 1;
+}
+
+/* True if nothing stands on the shelf any more: the caller has it. */
+static bool give_to(struct pager *pager, uint32_t number, uint32_t i)
+{
+    struct shelf *shelf = &pager->shelves[number];
+
+    CHECK(shelf->used & 1u << i);
+    if (shelf->used == SHELF_FULL)
+        list_shelf(pager, number);
+    shelf->used &= ~(1u << i);
+    if (shelf->used)
+        return false;
+    unlist_shelf(pager, number);
+    return true;
+}
+
+/* The memory first: the next one to take the shelf writes to it. */
+static void close_shelf(struct pager *pager, uint32_t number)
+{
+    madvise(pager->prints + (uint64_t)number * PAGE_BYTES, PAGE_BYTES, MADV_DONTNEED);
+    spin_lock(&pager->print_lock);
+    pager->shelves_free[pager->shelves_free_count++] = number;
+    spin_unlock(&pager->print_lock);
+    evict_unreserve(pager, 1);
+}
+
+/* ---- fingerprints ---- */
 
 /* Pages of a mapping are read here while they are write-protected: that no thread writes then is the kernel's
  * doing, of which ThreadSanitizer knows nothing. */
@@ -65,7 +140,9 @@ void page_copy(uint8_t *to, const uint8_t *page)
 
 static struct print *at(struct pager *pager, uint32_t print)
 {
-    return &pager->prints[print - 1];
+    uint8_t *shelf = pager->prints + (uint64_t)((print - 1) / SHELF_PRINTS) * PAGE_BYTES;
+
+    return (struct print *)(void *)shelf + (print - 1) % SHELF_PRINTS;
 }
 
 void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
@@ -75,14 +152,15 @@ void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
     at(pager, print)->force = 0;
 }
 
-/* There are as many as pages; only where a fork has let in a few pages too many there may be none. */
 uint32_t print_take(struct pager *pager, const uint8_t *page)
 {
     uint32_t print = PRINT_NONE;
 
     spin_lock(&pager->print_lock);
-    if (pager->print_free_count)
-        print = pager->print_free[--pager->print_free_count];
+    if (!pager->shelf_open)
+        open_shelf(pager);
+    if (pager->shelf_open)
+        print = take_from(pager, pager->shelf_open - 1);
     spin_unlock(&pager->print_lock);
     if (print != PRINT_NONE)
         print_set(pager, print, page);
@@ -91,12 +169,15 @@ uint32_t print_take(struct pager *pager, const uint8_t *page)
 
 void print_give(struct pager *pager, uint32_t print)
 {
+    uint32_t number = (print - 1) / (uint32_t)SHELF_PRINTS;
+
     if (print == PRINT_NONE || print == PRINT_ZERO)
         return;
     spin_lock(&pager->print_lock);
-    CHECK(pager->print_free_count < pager->print_count);
-    pager->print_free[pager->print_free_count++] = print;
+    bool empty = give_to(pager, number, (print - 1) % (uint32_t)SHELF_PRINTS);
     spin_unlock(&pager->print_lock);
+    if (empty)
+        close_shelf(pager, number);
 }
 
 void print_force(struct pager *pager, uint32_t print, uint64_t lines)

@@ -32,7 +32,7 @@ static const char *check_word(struct census *census, uint32_t page)
     if (!(word & PAGE_QUEUED) != !census->queued[page])
         return "I6: a page is marked as queued if it is";
     if (state == PAGE_DIRTY && extra != PRINT_NONE && extra != PRINT_ZERO) {
-        if (extra > pager->print_count || census->prints[extra - 1]++)
+        if (extra > pager->shelf_count * SHELF_PRINTS || census->prints[extra - 1]++)
             return "I7: a set of fingerprints has one page";
     }
     if ((word & PAGE_OWNED) && (!pager->snooper || (state != PAGE_CLEAN && state != PAGE_DIRTY)))
@@ -58,14 +58,14 @@ static void count_ring(struct census *census, const struct ring *ring)
 static const char *check_totals(struct census *census)
 {
     struct pager *pager = census->pager;
-    uint32_t prints = 0;
+    uint32_t shelves = pager->shelf_count - pager->shelves_free_count;
 
-    for (uint32_t i = 0; i < pager->print_count; i++)
-        prints += census->prints[i];
-    if (prints + pager->print_free_count != pager->print_count)
-        return "I7: every set of fingerprints is either free or some page's";
-    if (pager->free_pages < 0 || census->resident + (uint32_t)pager->free_pages != pager->cache_pages)
-        return "I1: pages in memory, coming in or going out, and free places make up the cache";
+    for (uint32_t i = 0; i < pager->shelf_count * SHELF_PRINTS; i++)
+        if (census->prints[i] != (pager->shelves[i / SHELF_PRINTS].used >> i % SHELF_PRINTS & 1))
+            return "I7: every set of fingerprints is either free or some page's";
+    if (pager->free_pages < 0 ||
+        census->resident + shelves + (uint32_t)pager->free_pages != pager->cache_pages)
+        return "I1: pages in memory, coming in or going out, shelves and free places make up the cache";
     if (census->dirty != pager->dirty_pages)
         return "I8: dirty pages are counted";
     if (census->pins != pager->pinned_pages)
@@ -82,7 +82,7 @@ const char *pager_valid(struct pager *pager)
     if (pager->snooper)
         snoop_pause(pager);
     census.queued = calloc(pager->page_count, 1);
-    census.prints = calloc(pager->print_count + 1, 1);
+    census.prints = calloc(pager->shelf_count * SHELF_PRINTS + 1, 1);
     if (!census.queued || !census.prints)
         broken = "no memory to check the invariants";
     if (!broken) {

@@ -33,14 +33,21 @@ static uint64_t key_of(uint64_t rank)
     return mix64(rank) | 1; /* never 0, which is an empty entry */
 }
 
+static struct entry *next(const struct table *table, struct entry *entry)
+{
+    return entry == &table->entries[table->mask] ? table->entries : entry + 1;
+}
+
+static struct entry *first(const struct table *table, uint64_t key)
+{
+    return &table->entries[mix64(key) & table->mask];
+}
+
 static struct entry *find(const struct table *table, uint64_t key)
 {
-    for (uint64_t at = mix64(key);; at++) {
-        struct entry *entry = &table->entries[at & table->mask];
-
+    for (struct entry *entry = first(table, key);; entry = next(table, entry))
         if (entry->words[0] == key || entry->words[0] == 0)
             return entry;
-    }
 }
 
 static void put(const struct table *table, uint64_t key)
@@ -59,12 +66,27 @@ static bool right(const struct entry *entry, uint64_t key)
     return true;
 }
 
-static void note_page(FILE *trace, const struct table *table, const struct entry *entry)
+static uint32_t pages_of(const struct table *table)
 {
-    uint32_t page = (uint32_t)((uint64_t)((const char *)entry - (const char *)table->entries) / PAGE);
+    return (uint32_t)((table->mask + 1) * sizeof(struct entry) / PAGE);
+}
 
-    if (fwrite(&page, sizeof(page), 1, trace) != 1)
-        workload_fail("the trace cannot be written: %s", strerror(errno));
+static uint32_t page_of(const struct table *table, const struct entry *entry)
+{
+    return (uint32_t)((uint64_t)((const char *)entry - (const char *)table->entries) / PAGE);
+}
+
+/* The pages that a search ending at `found` looks at; most of them at one. */
+static void note_pages(FILE *trace, const struct table *table, uint64_t key, const struct entry *found)
+{
+    uint32_t page, last = page_of(table, found);
+
+    for (page = page_of(table, first(table, key));; page = (page + 1) % pages_of(table)) {
+        if (fwrite(&page, sizeof(page), 1, trace) != 1)
+            workload_fail("the trace cannot be written: %s", strerror(errno));
+        if (page == last)
+            return;
+    }
 }
 
 static void get_many(const struct table *table, const struct zipf *zipf, uint64_t *state, uint64_t gets,
@@ -77,7 +99,7 @@ static void get_many(const struct table *table, const struct zipf *zipf, uint64_
         if (!right(entry, key))
             workload_fail("the value of key %" PRIu64 " is wrong", key);
         if (trace)
-            note_page(trace, table, entry);
+            note_pages(trace, table, key, entry);
     }
 }
 

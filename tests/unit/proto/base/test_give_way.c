@@ -48,6 +48,27 @@ Test(give_way, rests_after_it_was_dear)
     cr_assert_eq(offers_of(&way, 10), 1);
 }
 
+Test(give_way, rests_twice_as_long_each_time_in_a_row)
+{
+    struct give_way way = {0};
+
+    for (unsigned i = 0; i < 2 * GIVE_WAY_DOUBLINGS; i++) {
+        uint64_t rest_ns = GIVE_WAY_REST_NS << (i < GIVE_WAY_DOUBLINGS ? i : GIVE_WAY_DOUBLINGS);
+
+        cost_ns = GIVE_WAY_DEAR_NS + 1;
+        cr_assert_eq(offers_of(&way, 1), 1);
+        clock_ns += rest_ns - 1;
+        cr_assert_eq(offers_of(&way, 1), 0, "after %u", i);
+        clock_ns++;
+    }
+    cost_ns = 1;
+    cr_assert_eq(offers_of(&way, 10), 10);
+    cost_ns = GIVE_WAY_DEAR_NS + 1;
+    cr_assert_eq(offers_of(&way, 1), 1);
+    clock_ns += GIVE_WAY_REST_NS;
+    cr_assert_eq(offers_of(&way, 1), 1, "a cheap one ends the row");
+}
+
 Test(give_way, tells_the_time_afterwards)
 {
     struct give_way way = {0};

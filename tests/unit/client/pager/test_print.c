@@ -1,0 +1,77 @@
+/* test_print.c - fingerprints take room of the cache while there are any, and no longer */
+#include <criterion/criterion.h>
+
+#include "fixture.h"
+#include "least.h"
+#include "pager_internal.h"
+
+#define PLACES (CXE_LOCAL_BYTES_MIN / PAGE)
+
+static uint8_t *start(struct cxe_region **region_out)
+{
+    const struct cxe_map_options options = {.flags = CXE_MAP_NO_PREFETCH | CXE_MAP_NO_CLEANER};
+
+    *region_out = fake_start(MIB);
+    return map_region(*region_out, CXE_LOCAL_BYTES_MIN, options);
+}
+
+static uint32_t shelves_of(const uint8_t *memory)
+{
+    const struct pager *pager = pager_find(memory);
+
+    return pager->shelf_count - pager->shelves_free_count;
+}
+
+Test(print, nothing_is_kept_of_pages_that_are_only_read)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start(&region);
+    uint64_t most_bytes = 0;
+
+    for (unsigned i = 0; i < MIB / PAGE; i++) {
+        cr_assert_eq(memory[i * PAGE], fake_byte(i * PAGE));
+        cr_assert_eq(shelves_of(memory), 0);
+        most_bytes = most(most_bytes, info_of(memory).resident_bytes);
+    }
+    cr_assert_geq(most_bytes, (PLACES - pager_find(memory)->low_pages) * PAGE);
+    finish(region, memory);
+}
+
+Test(print, seven_pages_share_a_shelf_and_the_last_takes_it_down)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start(&region);
+
+    for (unsigned i = 0; i < 2 * SHELF_PRINTS; i++) {
+        memory[i * PAGE + 70] = 1;
+        cr_assert_eq(shelves_of(memory), i / SHELF_PRINTS + 1);
+    }
+    check_valid(memory);
+    for (unsigned i = 0; i < 2 * SHELF_PRINTS; i += 2) /* places on both */
+        cr_assert_eq(cxe_sync(memory + i * PAGE, PAGE), 0);
+    cr_assert_eq(shelves_of(memory), 2);
+    for (unsigned i = 0; i < 2 * SHELF_PRINTS; i += 2) /* and they are filled first */
+        memory[i * PAGE + 70] = 2;
+    cr_assert_eq(shelves_of(memory), 2);
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    cr_assert_eq(shelves_of(memory), 0);
+    check_valid(memory);
+    finish(region, memory);
+}
+
+Test(print, where_every_page_is_changed_an_eighth_is_shelves)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start(&region);
+
+    for (unsigned i = 0; i < MIB / PAGE; i++) {
+        memory[i * PAGE + 70] = (uint8_t)i;
+        cr_assert_leq(shelves_of(memory), PLACES / SHELF_PRINTS + 1);
+    }
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    for (unsigned i = 0; i < MIB / PAGE; i++)
+        cr_assert_eq(memory[i * PAGE + 70], (uint8_t)i);
+    finish(region, memory);
+}
