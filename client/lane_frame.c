@@ -346,10 +346,11 @@ static void write_header(struct frame *frame)
     memcpy(frame->body, &header, sizeof(header));
 }
 
-/* A frame of a queue may wait for others while part-filled ones may. */
-static int hand_on(struct lane *lane, size_t frame_bytes)
+/* A frame of a queue may wait for others while part-filled ones may. What is repeated goes alone: perhaps the
+ * path loses bursts as a whole. */
+static int hand_on(struct lane *lane, bool repeated, size_t frame_bytes)
 {
-    return lane->kind == LANE_QUEUE && lets_wait(lane)
+    return lane->kind == LANE_QUEUE && !repeated && lets_wait(lane)
                ? endpoint_post(lane->endpoint, NULL, lane->sealed, frame_bytes)
                : endpoint_send(lane->endpoint, NULL, lane->sealed, frame_bytes);
 }
@@ -358,7 +359,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
 {
     uint64_t now_ns = clock_now_ns(); /* when it leaves: the round trip is measured from here */
     struct link *link = &lane->link;
-    bool shorter = path_choose_piece(lane, frame);
+    bool shorter = path_choose_piece(lane, frame), repeated = lane_was_sent(lane, frame);
     uint64_t counter;
     int frame_bytes;
 
@@ -373,7 +374,7 @@ void lane_transmit(struct lane *lane, struct frame *frame)
     if (link->asked_ns == 0)
         link->asked_ns = now_ns;
     window_sent(&lane->window, frame->seq, counter, now_ns);
-    link_note_error(lane, hand_on(lane, (size_t)frame_bytes));
+    link_note_error(lane, hand_on(lane, repeated, (size_t)frame_bytes));
 }
 
 /* ---- answers ---- */

@@ -150,6 +150,7 @@ struct shelf {
     uint32_t used;       /* bit i: its print i is some page's */
 };
 #define SHELF_PRINTS (PAGE_BYTES / sizeof(struct print))
+#define SHELVES_WARM 17 /* empty ones that keep their places for the next, at most, and one more */
 
 /* An access pattern; see pager_prefetch.c. Under stream_lock. */
 struct stream {
@@ -246,8 +247,10 @@ struct pager {
 
     uint32_t print_lock;
     struct shelf *shelves;
-    uint32_t *shelves_free; /* a stack of those that are not in use */
+    uint32_t *shelves_free; /* those without a place */
     uint32_t shelves_free_count;
+    uint32_t shelves_warm[SHELVES_WARM]; /* empty, with a place */
+    uint32_t shelves_warm_count, shelves_warm_most;
     uint32_t shelf_open; /* first of the list of those with places, as number + 1 */
 
     int32_t free_pages; /* how many more may come in */
@@ -411,7 +414,9 @@ int uffd_poison(struct pager *pager, uint32_t page);
 /* The page is missing again, whatever it was. */
 void uffd_unpoison(struct pager *pager, uint32_t page);
 void uffd_wake(struct pager *pager, uint32_t page);
-/* Drops `count` pages (ascending), whatever they hold. */
+/* Drops `count` pages (ascending, at most BATCH_PAGES) of the memory at `base`, whatever they hold. */
+void memory_drop(struct pager *pager, uint8_t *base, const uint32_t *pages, uint32_t count);
+/* The same of the mapping. */
 void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count);
 bool uffd_vector_advice_works(void);
 /* Is there anything in the page, be it swapped out? */

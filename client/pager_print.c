@@ -2,9 +2,9 @@
  *
  * To send only the lines that changed, a page must be compared with what it was. A copy (a "twin") doubles
  * the memory of a dirty page; so only a few pages could have one, and the rest would be written back whole. A
- * fingerprint of 8 bytes for each line costs an eighth, so every page has its own. They are kept on shelves: a
- * shelf takes the place of a page in the cache, for as long as one of its seven sets is in use. So a program
- * that only reads has the whole cache for its pages.
+ * fingerprint of 8 bytes for each line costs an eighth, so every page has its own. They are kept on shelves:
+ * a shelf takes the place of a page in the cache, for as long as one of its seven sets is in use. So a
+ * program that only reads has the whole cache for its pages.
  *
  * Two different lines have the same fingerprint with a probability of at most 2^-64, whatever the lines are,
  * since the hash is strongly universal and its key is random, private to the mapping, and never shown: this
@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "error.h"
@@ -63,7 +62,9 @@ static void unlist_shelf(struct pager *pager, uint32_t number)
 /* Another shelf, in a place of the cache, if one is free: nobody can be waited for here. */
 static void open_shelf(struct pager *pager)
 {
-    if (pager->shelves_free_count && evict_reserve_try(pager, 0))
+    if (pager->shelves_warm_count)
+        list_shelf(pager, pager->shelves_warm[--pager->shelves_warm_count]);
+    else if (pager->shelves_free_count && evict_reserve_try(pager, 0))
         list_shelf(pager, pager->shelves_free[--pager->shelves_free_count]);
 }
 
@@ -78,8 +79,7 @@ static uint32_t take_from(struct pager *pager, uint32_t number)
     return number * (uint32_t)SHELF_PRINTS + i + 1;
 }
 
-/* True if nothing stands on the shelf any more: the caller has it. */
-static bool give_to(struct pager *pager, uint32_t number, uint32_t i)
+static void give_to(struct pager *pager, uint32_t number, uint32_t i)
 {
     struct shelf *shelf = &pager->shelves[number];
 
@@ -88,19 +88,34 @@ static bool give_to(struct pager *pager, uint32_t number, uint32_t i)
         list_shelf(pager, number);
     shelf->used &= ~(1u << i);
     if (shelf->used)
-        return false;
+        return;
     unlist_shelf(pager, number);
-    return true;
+    pager->shelves_warm[pager->shelves_warm_count++] = number;
+}
+
+/* Of more empty shelves than may keep their places takes some out. Returns how many. */
+static uint32_t take_empty(struct pager *pager, uint32_t numbers[SHELVES_WARM])
+{
+    uint32_t n;
+
+    if (pager->shelves_warm_count <= pager->shelves_warm_most)
+        return 0;
+    n = pager->shelves_warm_count - pager->shelves_warm_most / 2;
+    pager->shelves_warm_count -= n;
+    memcpy(numbers, pager->shelves_warm + pager->shelves_warm_count, n * sizeof(*numbers));
+    return n;
 }
 
 /* The memory first: the next one to take the shelf writes to it. */
-static void close_shelf(struct pager *pager, uint32_t number)
+static void close_shelves(struct pager *pager, uint32_t *numbers, uint32_t n)
 {
-    madvise(pager->prints + (uint64_t)number * PAGE_BYTES, PAGE_BYTES, MADV_DONTNEED);
+    pages_sort(numbers, n);
+    memory_drop(pager, pager->prints, numbers, n);
     spin_lock(&pager->print_lock);
-    pager->shelves_free[pager->shelves_free_count++] = number;
+    memcpy(pager->shelves_free + pager->shelves_free_count, numbers, n * sizeof(*numbers));
+    pager->shelves_free_count += n;
     spin_unlock(&pager->print_lock);
-    evict_unreserve(pager, 1);
+    evict_unreserve(pager, n);
 }
 
 /* ---- fingerprints ---- */
@@ -169,15 +184,16 @@ uint32_t print_take(struct pager *pager, const uint8_t *page)
 
 void print_give(struct pager *pager, uint32_t print)
 {
-    uint32_t number = (print - 1) / (uint32_t)SHELF_PRINTS;
+    uint32_t empty[SHELVES_WARM], n;
 
     if (print == PRINT_NONE || print == PRINT_ZERO)
         return;
     spin_lock(&pager->print_lock);
-    bool empty = give_to(pager, number, (print - 1) % (uint32_t)SHELF_PRINTS);
+    give_to(pager, (print - 1) / (uint32_t)SHELF_PRINTS, (print - 1) % (uint32_t)SHELF_PRINTS);
+    n = take_empty(pager, empty);
     spin_unlock(&pager->print_lock);
-    if (empty)
-        close_shelf(pager, number);
+    if (n)
+        close_shelves(pager, empty, n);
 }
 
 void print_force(struct pager *pager, uint32_t print, uint64_t lines)

@@ -272,7 +272,7 @@ bool uffd_vector_advice_works(void)
     return works;
 }
 
-void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count)
+void memory_drop(struct pager *pager, uint8_t *base, const uint32_t *pages, uint32_t count)
 {
     struct iovec ranges[BATCH_PAGES];
     uint32_t range_count = 0;
@@ -282,13 +282,18 @@ void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count)
         if (i && pages[i] == pages[i - 1] + 1)
             ranges[range_count - 1].iov_len += PAGE_BYTES;
         else
-            ranges[range_count++] = (struct iovec){page_address(pager, pages[i]), PAGE_BYTES};
+            ranges[range_count++] = (struct iovec){base + (uint64_t)pages[i] * PAGE_BYTES, PAGE_BYTES};
     }
     if (pager->has_vector_advice && range_count > 1 && advise_vector(ranges, range_count))
         return;
     for (uint32_t i = 0; i < range_count; i++)
         if (madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED))
             madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED_LOCKED);
+}
+
+void uffd_drop(struct pager *pager, const uint32_t *pages, uint32_t count)
+{
+    memory_drop(pager, pager->base, pages, count);
 }
 
 bool uffd_page_present(struct pager *pager, uint32_t page)

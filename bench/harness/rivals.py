@@ -94,16 +94,22 @@ class Echo(Rival):
 
     def __init__(self, *arguments, udp, request_bytes, answer_bytes):
         super().__init__(*arguments)
+        self.udp = udp
         self.words = [*(["--udp"] if udp else []), f"--request-bytes={request_bytes}", f"--answer-bytes={answer_bytes}"]
         self.setting = f"{'UDP' if udp else 'TCP'} over loopback, {request_bytes}/{answer_bytes} B, both ends spinning"
 
     def measure(self, seconds=1, depth=1):
         """The server takes one client in its life."""
-        process, _ = self.serve([self.build / "bin" / "rival-pingpong", "--serve", *self.words, f"127.0.0.1:{self.port}"])
+        process, log = self.serve([self.build / "bin" / "rival-pingpong", "--serve", *self.words, f"127.0.0.1:{self.port}"])
         try:
+            wait_for("rival-pingpong", process, log, self.listens)
             return self.pingpong(*self.words, seconds=seconds, depth=depth)
         finally:
             self.processes.stop(process)
+
+    def listens(self):
+        entry = f"0100007F:{self.port:04X} 00000000:0000 07"
+        return entry in pathlib.Path("/proc/net/udp").read_text() if self.udp else super().listens()
 
     def start(self):
         pass

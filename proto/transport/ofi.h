@@ -18,7 +18,7 @@
 
 #include "transport.h"
 
-#define OFI_CONNECTIONS_MAX 128
+#define OFI_CONNECTIONS_MAX 512
 #define OFI_RECEIVES        8  /* buffers posted for receiving, per connection */
 #define OFI_SENDS           16 /* frames under way, per connection */
 #define OFI_CONNECT_NS      (5 * NS_PER_S)

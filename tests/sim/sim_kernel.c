@@ -165,6 +165,14 @@ bool uffd_vector_advice_works(void)
     return true;
 }
 
+/* Nor may a look at memory that was given back. */
+void memory_drop(struct pager *pager, uint8_t *base, const uint32_t *pages, uint32_t count)
+{
+    (void)pager;
+    for (uint32_t i = 0; i < count; i++)
+        memset(base + (uint64_t)pages[i] * PAGE_BYTES, 0xee, PAGE_BYTES);
+}
+
 bool uffd_page_present(struct pager *pager, uint32_t page)
 {
     return find(pager->base)->bits[page] & PRESENT;

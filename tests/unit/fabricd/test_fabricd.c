@@ -206,17 +206,22 @@ Test(fabricd, refuses_to_start_twice_on_one_port)
     stop(&first);
 }
 
+static void start_waiting(struct child *child, unsigned port)
+{
+    char config[256];
+
+    snprintf(config, sizeof(config), "workers: 2\nlisten: ['127.0.0.1:%u']\npool: {size: 1M}\n", port);
+    start(child, config, 0);
+    expect_to_hear(child, "waiting up to 5 s for 127.0.0.1:");
+}
+
 /* As a killed daemon's sockets are: its io_uring is taken down in the background. */
 Test(fabricd, waits_for_a_port_that_becomes_free)
 {
     struct child first, second;
-    char config[256];
 
     start(&first, SMALL, 0);
-    snprintf(config, sizeof(config), "workers: 2\nlisten: ['127.0.0.1:%u']\npool: {size: 1M}\n",
-             port_of(&first));
-    start(&second, config, 0);
-    expect_to_hear(&second, "waiting up to 5 s for 127.0.0.1:");
+    start_waiting(&second, port_of(&first));
     stop(&first);
     expect_to_hear(&second, "serving ");
     stop(&second);
@@ -225,13 +230,9 @@ Test(fabricd, waits_for_a_port_that_becomes_free)
 Test(fabricd, can_be_stopped_while_it_waits_for_a_port)
 {
     struct child first, second;
-    char config[256];
 
     start(&first, SMALL, 0);
-    snprintf(config, sizeof(config), "workers: 2\nlisten: ['127.0.0.1:%u']\npool: {size: 1M}\n",
-             port_of(&first));
-    start(&second, config, 0);
-    expect_to_hear(&second, "waiting up to 5 s for 127.0.0.1:");
+    start_waiting(&second, port_of(&first));
     kill(second.pid, SIGTERM);
     expect_to_hear(&second, "told to stop");
     cr_expect_eq(exit_status(&second), 1);

@@ -12,6 +12,7 @@
 #include "atomic.h"
 #include "clock.h"
 #include "keys.h"
+#include "lane_internal.h"
 
 void raw_server_send(struct raw_server *server, struct raw_session *session, const void *body,
                      size_t body_bytes)
@@ -179,4 +180,23 @@ struct cxe_connection *raw_server_connect(struct raw_server *server)
 
     cr_assert_eq(cxe_connect(&options, &connection), 0, "%s", cxe_last_error());
     return connection;
+}
+
+uint64_t far_ns(void)
+{
+    return clock_now_ns() + 60 * NS_PER_S;
+}
+
+struct lane *raw_server_open_lane(struct cxe_connection *connection, enum lane_kind kind)
+{
+    struct lane *lane;
+
+    cr_assert_eq(lane_open(connection, kind, far_ns(), &lane), 0);
+    return lane;
+}
+
+void raw_server_close_lane(struct lane *lane)
+{
+    cr_assert(lane_valid(lane));
+    lane_close(lane, true);
 }

@@ -8,6 +8,7 @@
 
 #include "cxe.h"
 #include "handshake.h"
+#include "lane.h"
 #include "record.h"
 #include "wire.h"
 
@@ -45,6 +46,11 @@ void raw_server_start(struct raw_server *server);
 void raw_server_stop(struct raw_server *server);
 /* Two lanes: sessions 0 and 1. */
 struct cxe_connection *raw_server_connect(struct raw_server *server);
+/* A lane more, or one less: then nothing is left in flight. */
+struct lane *raw_server_open_lane(struct cxe_connection *connection, enum lane_kind kind);
+void raw_server_close_lane(struct lane *lane);
+/* A deadline that only a test that hangs meets. */
+uint64_t far_ns(void);
 
 /* By the server's thread, in `heard`. */
 void raw_server_send(struct raw_server *server, struct raw_session *session, const void *body,

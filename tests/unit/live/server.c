@@ -125,3 +125,14 @@ struct cxe_connection *server_connect(struct server *server, const char *fault,
     cr_assert_eq(cxe_connect(&options, &connection), 0, "%s", cxe_last_error());
     return connection;
 }
+
+struct cxe_region *server_region(struct cxe_connection *connection, uint64_t *handle_out)
+{
+    struct cxe_region *region;
+    struct cxe_region_info info;
+
+    cr_assert_eq(cxe_region_create(connection, "r", 65536, 0, &region), 0);
+    cr_assert_eq(cxe_region_stat(region, &info), 0);
+    *handle_out = info.handle;
+    return region;
+}

@@ -38,4 +38,7 @@ void server_restart(struct server *server);
 struct cxe_connection *server_connect(struct server *server, const char *fault,
                                       enum cxe_encryption encryption);
 
+/* A region "r" of 64 KiB, made over the connection, and what the wire calls it. */
+struct cxe_region *server_region(struct cxe_connection *connection, uint64_t *handle_out);
+
 #endif

@@ -24,11 +24,6 @@ static uint8_t done_ops[16]; /* what later sessions were asked to do, by the fir
 static unsigned done_count;
 static uint32_t deaf; /* atomic; so many bodies were heard and not answered */
 
-static uint64_t far_ns(void)
-{
-    return clock_now_ns() + 60 * NS_PER_S;
-}
-
 static void do_writes(struct raw_server *self, struct raw_session *session, const uint8_t *body,
                       size_t body_bytes, uint64_t counter)
 {
@@ -68,13 +63,12 @@ static void start(uint64_t seq, uint64_t not_begun_)
     raw.heard = close_first;
     raw_server_start(&raw);
     connection = raw_server_connect(&raw);
-    cr_assert_eq(lane_open(connection, LANE_PLAIN, far_ns(), &lane), 0);
+    lane = raw_server_open_lane(connection, LANE_PLAIN);
 }
 
 static void stop(void)
 {
-    cr_assert(lane_valid(lane));
-    lane_close(lane, true);
+    raw_server_close_lane(lane);
     cr_assert_eq(cxe_disconnect(connection), 0);
     raw_server_stop(&raw);
 }
@@ -178,13 +172,10 @@ static uint64_t handle;
 static struct cxe_region *start_server(struct raw_peer *peer)
 {
     struct cxe_region *region;
-    struct cxe_region_info info;
 
     server_start(&server);
     connection = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
-    cr_assert_eq(cxe_region_create(connection, "r", 65536, 0, &region), 0);
-    cr_assert_eq(cxe_region_stat(region, &info), 0);
-    handle = info.handle;
+    region = server_region(connection, &handle);
     raw_shake_hands(peer, &server, RECORD_CIPHER_CHACHA20POLY1305);
     return region;
 }

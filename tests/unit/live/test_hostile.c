@@ -19,13 +19,9 @@ static uint64_t handle;
 
 static void set_up(void)
 {
-    struct cxe_region_info info;
-
     server_start(&server);
     witness = server_connect(&server, NULL, CXE_ENCRYPTION_DEFAULT);
-    cr_assert_eq(cxe_region_create(witness, "r", 65536, 0, &region), 0);
-    cr_assert_eq(cxe_region_stat(region, &info), 0);
-    handle = info.handle;
+    region = server_region(witness, &handle);
 }
 
 static void tear_down(void)

@@ -18,24 +18,18 @@ static uint8_t lines[64][LINE_BYTES];
 
 TestSuite(lane, .timeout = 120);
 
-static uint64_t far_ns(void)
-{
-    return clock_now_ns() + 60 * NS_PER_S;
-}
-
 static void start(void (*heard)(struct raw_server *, struct raw_session *, const uint8_t *, size_t, uint64_t),
                   enum lane_kind kind)
 {
     server.heard = heard;
     raw_server_start(&server);
     connection = raw_server_connect(&server);
-    cr_assert_eq(lane_open(connection, kind, far_ns(), &lane), 0);
+    lane = raw_server_open_lane(connection, kind);
 }
 
 static void stop(void)
 {
-    cr_assert(lane_valid(lane));
-    lane_close(lane, true);
+    raw_server_close_lane(lane);
     cr_assert_eq(cxe_disconnect(connection), 0);
     raw_server_stop(&server);
 }

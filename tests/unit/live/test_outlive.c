@@ -17,11 +17,6 @@ static unsigned haunted; /* the session that the first came over, which is not a
 static bool safe;        /* it had been replaced when the second came */
 static const uint8_t line[LINE_BYTES];
 
-static uint64_t far_ns(void)
-{
-    return clock_now_ns() + 60 * NS_PER_S;
-}
-
 static bool is_replaced(const struct raw_server *self, unsigned session)
 {
     for (unsigned i = 0; i < self->session_count; i++)
