@@ -55,17 +55,26 @@ static unsigned favourite_lane(const struct cxe_connection *connection)
     return (unsigned)((stack * 0x9E3779B97F4A7C15u) >> 32) % connection->lane_count;
 }
 
-struct lane *lane_acquire(struct cxe_connection *connection)
+struct lane *lane_acquire_try(struct cxe_connection *connection)
 {
     unsigned first = favourite_lane(connection);
 
-    for (unsigned rounds = 0;; rounds++) {
-        for (unsigned i = 0; i < connection->lane_count; i++) {
-            struct lane *lane = connection->lanes[(first + i) % connection->lane_count];
+    for (unsigned i = 0; i < connection->lane_count; i++) {
+        struct lane *lane = connection->lanes[(first + i) % connection->lane_count];
 
-            if (lane_hold_try(lane))
-                return lane;
-        }
+        if (lane_hold_try(lane))
+            return lane;
+    }
+    return NULL;
+}
+
+struct lane *lane_acquire(struct cxe_connection *connection)
+{
+    for (unsigned rounds = 0;; rounds++) {
+        struct lane *lane = lane_acquire_try(connection);
+
+        if (lane)
+            return lane;
         if (rounds < LOCK_SPINS)
             cpu_relax();
         else

@@ -282,7 +282,7 @@ static void size_up(struct pager *pager)
 
     pager->cache_pages = (uint32_t)least(local - pager->fetch_count * FETCH_PAGES, most);
     pager->shelf_count = prints ? shelves_for(pager->cache_pages) : 0;
-    pager->shelves_warm_most = (uint32_t)least(pager->cache_pages / 256, SHELVES_WARM - 1);
+    pager->shelves_warm_most = (uint32_t)least(pager->cache_pages / 64, SHELVES_WARM - 1);
     pager->free_pages = (int32_t)pager->cache_pages;
     pager->low_pages = pager->cache_pages < most ? clamp(pager->cache_pages / 32, 4, 512) : 0;
     pager->high_pages = pager->low_pages * 2;

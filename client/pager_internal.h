@@ -150,7 +150,7 @@ struct shelf {
     uint32_t used;       /* bit i: its print i is some page's */
 };
 #define SHELF_PRINTS (PAGE_BYTES / sizeof(struct print))
-#define SHELVES_WARM 17 /* empty ones that keep their places for the next, at most, and one more */
+#define SHELVES_WARM 257 /* empty ones that keep their places for the next, at most, and one more */
 
 /* An access pattern; see pager_prefetch.c. Under stream_lock. */
 struct stream {
@@ -178,6 +178,7 @@ struct writeback {
     uint32_t agent;    /* coherent: whose pages they are */
     struct lane *lane; /* coherent: held while pages are on their way; else NULL */
     uint32_t count;
+    uint32_t copied; /* of these */
     uint32_t pages[BATCH_PAGES];
     uint64_t changed[BATCH_PAGES]; /* lines sent of each */
     uint8_t index[BATCH_PAGES];    /* where the caller's list has it */

@@ -19,6 +19,7 @@
 #include <sys/random.h>
 
 #include "error.h"
+#include "least.h"
 
 #define WORDS (LINE_BYTES / 8)
 
@@ -94,13 +95,13 @@ static void give_to(struct pager *pager, uint32_t number, uint32_t i)
 }
 
 /* Of more empty shelves than may keep their places takes some out. Returns how many. */
-static uint32_t take_empty(struct pager *pager, uint32_t numbers[SHELVES_WARM])
+static uint32_t take_empty(struct pager *pager, uint32_t numbers[BATCH_PAGES])
 {
     uint32_t n;
 
     if (pager->shelves_warm_count <= pager->shelves_warm_most)
         return 0;
-    n = pager->shelves_warm_count - pager->shelves_warm_most / 2;
+    n = (uint32_t)least(BATCH_PAGES, pager->shelves_warm_count);
     pager->shelves_warm_count -= n;
     memcpy(numbers, pager->shelves_warm + pager->shelves_warm_count, n * sizeof(*numbers));
     return n;
@@ -184,7 +185,7 @@ uint32_t print_take(struct pager *pager, const uint8_t *page)
 
 void print_give(struct pager *pager, uint32_t print)
 {
-    uint32_t empty[SHELVES_WARM], n;
+    uint32_t empty[BATCH_PAGES], n;
 
     if (print == PRINT_NONE || print == PRINT_ZERO)
         return;

@@ -55,7 +55,7 @@ static void claim_all(struct pager *pager, struct writeback *wb, const uint32_t 
                       enum writeback_goal goal)
 {
     CHECK(n <= BATCH_PAGES);
-    wb->count = wb->op_count = 0;
+    wb->count = wb->op_count = wb->copied = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!claim(pager, pages[i], goal, &wb->shared[wb->count]))
             continue;
@@ -108,21 +108,58 @@ static void add_runs(struct pager *pager, struct writeback *wb, uint32_t i)
 }
 
 /* From here on a store may come and cancel. */
-static void copy_all(struct pager *pager, struct writeback *wb)
+static void copy_page(struct pager *pager, struct writeback *wb, uint32_t i)
 {
-    for (uint32_t i = 0; i < wb->count; i++) {
-        uint8_t *copy = wb->copies + (uint64_t)i * PAGE_BYTES;
-        uint32_t page = wb->pages[i];
+    uint8_t *copy = wb->copies + (uint64_t)i * PAGE_BYTES;
+    uint32_t page = wb->pages[i];
 
-        page_copy(copy, page_address(pager, page));
-        wb->changed[i] = print_changed(pager, page_extra(load_acquire(&pager->words[page])), copy);
-        uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
-        page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);
-        add_runs(pager, wb, i);
-    }
+    page_copy(copy, page_address(pager, page));
+    wb->changed[i] = print_changed(pager, page_extra(load_acquire(&pager->words[page])), copy);
+    uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
+    page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);
+    add_runs(pager, wb, i);
+}
+
+/* Those that were not yet. */
+static void copy_rest(struct pager *pager, struct writeback *wb)
+{
+    while (wb->copied < wb->count)
+        copy_page(pager, wb, wb->copied++);
 }
 
 /* ---- sending ---- */
+
+/* The same, posting what changed. Each frame leaves as soon as it is full, and the server works on it while
+ * the next pages are compared. */
+static void copy_and_post(struct pager *pager, struct writeback *wb, struct lane *lane)
+{
+    unsigned lines = 0;
+
+    while (wb->copied < wb->count) {
+        uint32_t op = wb->op_count;
+
+        copy_page(pager, wb, wb->copied++);
+        for (; op < wb->op_count; op++) {
+            lane_post(lane, &wb->ops[op]);
+            lines += wb->ops[op].line_count;
+        }
+        if (lines + PAGE_LINES <= lane_frame_lines(lane))
+            continue;
+        lane_push(lane);
+        lines = 0;
+    }
+}
+
+/* Nobody waits long for a page that is BUSY: it is copied before anything is waited for. */
+static struct lane *lane_for(struct pager *pager, struct writeback *wb)
+{
+    struct lane *lane = wb->lane ? wb->lane : lane_acquire_try(pager->connection);
+
+    if (lane)
+        return lane;
+    copy_rest(pager, wb);
+    return lane_acquire(pager->connection);
+}
 
 static bool is_done(const struct op *op)
 {
@@ -133,14 +170,19 @@ static bool is_done(const struct op *op)
 static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
 {
     struct lane *lane;
-    int first = lane_outlive(pager->connection, wb->lane, deadline_ns); /* earlier tries */
+    int first = 0;
 
+    if (load_acquire(&pager->connection->lingering)) { /* earlier tries, say */
+        copy_rest(pager, wb);
+        first = lane_outlive(pager->connection, wb->lane, deadline_ns);
+    }
     if (first)
         return first;
-    lane = wb->lane ? wb->lane : lane_acquire(pager->connection);
+    lane = lane_for(pager, wb);
     for (uint32_t i = 0; i < wb->op_count; i++)
         if (!is_done(&wb->ops[i]))
             lane_post(lane, &wb->ops[i]);
+    copy_and_post(pager, wb, lane);
     for (uint32_t i = 0; i < wb->op_count; i++) {
         struct op *op = &wb->ops[i];
 
@@ -160,10 +202,10 @@ static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline
     const struct timespec pause = {.tv_nsec = (long)RETRY_PAUSE_NS};
     int rc;
 
-    if (!wb->op_count)
-        return 0;
-    if (pager->lost)
-        return -ESTALE;
+    if (pager->lost) {
+        copy_rest(pager, wb);
+        return wb->op_count ? -ESTALE : 0;
+    }
     for (;;) {
         rc = send_once(pager, wb, deadline_ns);
         if (rc == 0 || pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST ||
@@ -325,8 +367,8 @@ int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum w
         result_out->claimed |= 1u << wb->index[i];
     if (wb->count) {
         protect_all(pager, wb);
-        copy_all(pager, wb);
         rc = pager->snooper ? send_all_as_agent(pager, wb, deadline_ns) : send_all(pager, wb, deadline_ns);
+        copy_rest(pager, wb);
         result_out->dropped = settle_all(pager, wb, goal);
     }
     if (wb->lane)

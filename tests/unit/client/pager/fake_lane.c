@@ -300,21 +300,27 @@ void lane_offer_core(struct cxe_connection *connection)
     sched_yield();
 }
 
-struct lane *lane_acquire(struct cxe_connection *connection)
+struct lane *lane_acquire_try(struct cxe_connection *connection)
 {
     static uint32_t next; /* relaxed */
+    unsigned start = fetch_add_relaxed(&next, 1u);
 
-    for (;;) {
-        unsigned start = fetch_add_relaxed(&next, 1u);
+    for (unsigned i = 0; i < connection->lane_count; i++) {
+        struct lane *lane = connection->lanes[(start + i) % connection->lane_count];
 
-        for (unsigned i = 0; i < connection->lane_count; i++) {
-            struct lane *lane = connection->lanes[(start + i) % connection->lane_count];
-
-            if (lane_hold_try(lane))
-                return lane;
-        }
-        sched_yield();
+        if (lane_hold_try(lane))
+            return lane;
     }
+    return NULL;
+}
+
+struct lane *lane_acquire(struct cxe_connection *connection)
+{
+    struct lane *lane;
+
+    while (!(lane = lane_acquire_try(connection)))
+        sched_yield();
+    return lane;
 }
 
 int lane_open(struct cxe_connection *connection, enum lane_kind kind, uint64_t deadline_ns,
