@@ -138,7 +138,7 @@ def get_64_bytes(bench):
     subjects = {"UDP ping-pong": bench.rival(rivals.Echo, udp=True, request_bytes=80, answer_bytes=120),
                 "TCP ping-pong": bench.rival(rivals.Echo, udp=False, request_bytes=80, answer_bytes=120),
                 "redis GET": bench.rival(rivals.Redis), "memcached get": bench.rival(rivals.Memcached),
-                "UCX get (tcp)": bench.rival(rivals.Ucx)}
+                "UCX (tcp)": bench.rival(rivals.Ucx)}
     for provider, endpoint in rivals.PROVIDERS:
         subjects[f"libfabric {provider}"] = bench.rival(rivals.Libfabric, provider=provider, endpoint=endpoint)
     with contextlib.ExitStack() as stack:

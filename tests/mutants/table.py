@@ -187,7 +187,12 @@ MUTANTS = [
 
     # ---- mappings ----
     Mutant("client/pager_writeback.c", "a page is copied without being protected",
-           "        protect_all(pager, wb);\n        copy_all(pager, wb);", "        copy_all(pager, wb);", "unit.client.pager.basic"),
+           "        protect_all(pager, wb);\n        rc =", "        rc =", "unit.client.pager.basic"),
+    Mutant("client/pager_print.c", "a shelf is taken down with fingerprints on it",
+           "    if (shelf->used)\n        return;", "", "unit.client.pager.print"),
+    Mutant("client/pager.c", "a gate is closed by two at once",
+           "while (fetch_or_acq_rel(gate, GATE_CLOSED) & GATE_CLOSED)", "for (fetch_or_acq_rel(gate, GATE_CLOSED); 0;)",
+           "unit.client.pager.gate"),
     Mutant("client/pager_writeback.c", "a write that failed counts as done",
            "        if (wb->failed[i]) {", "        if (wb->failed[i] && wb->shared[i]) {", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "lines whose write is unknown are compared as if it were not",
