@@ -421,6 +421,11 @@ void lane_push(struct lane *lane)
         upkeep(lane, clock_now_ns());
 }
 
+bool lane_is_fit(const struct lane *lane)
+{
+    return !lane->endpoint_lost;
+}
+
 /* What it waits for takes long, or comes when it comes; and whoever is to send it may need this very core.
  * Who listens and has sent an answer to a snoop stays up for the server's, though: to be woken for that would
  * take the core from the one who wanted the page, and cost more. */

@@ -102,8 +102,10 @@ void lane_post(struct lane *lane, struct op *op);
  * cancels all, the last first. Not on a queue's lane. */
 int lane_post_together(struct lane *lane, struct op *ops, unsigned count);
 
-/* Sends what was posted, as far as the window has room, without looking for answers. Never blocks. */
+/* Sends what was posted, as far as the window has room, without looking for answers. Blocks only if the lane
+ * is not fit: over a transport whose connection broke, until there is another. */
 void lane_push(struct lane *lane);
+bool lane_is_fit(const struct lane *lane);
 
 /* One step, never blocks: takes answers, completes operations, repeats what is overdue, reconnects, sends
  * what the window has room for. Returns how many operations it completed. */

@@ -139,6 +139,11 @@ void evict_release(struct pager *pager, const uint32_t *pages, uint32_t count_)
     count(&pager->counters.evicted_pages, count_);
 }
 
+void evict_overdraw(struct pager *pager)
+{
+    fetch_sub_acq_rel(&pager->free_pages, 1);
+}
+
 /* ---- batches ---- */
 
 static void sort_out(struct pager *pager, struct batch *batch, uint32_t page)
@@ -254,26 +259,52 @@ void evict_ahead(struct pager *pager)
         thread_call_cleaner(pager);
 }
 
+/* Makes some room, or waits a little for it. -ENOSPC: a fork under way stops the write-backs; then it may be
+ * a few places too many, for a moment. */
+static int make_room(struct pager *pager, uint64_t deadline_ns, unsigned *tries)
+{
+    int rc = evict_batch(pager, deadline_ns);
+
+    if (rc > 0)
+        return 0;
+    if (rc == 0 && pager_is_forking(pager))
+        return -ENOSPC;
+    if (rc < 0 && (pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST))
+        return rc;
+    if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
+        return -ETIMEDOUT;
+    pager_backoff(tries);
+    return 0;
+}
+
+/* All or nothing: who waits for room may hold none, see pager_write_wait. */
+static bool reserve_all_try(struct pager *pager, bool page, uint32_t *print)
+{
+    if (print && *print == PRINT_NONE && (*print = print_take(pager, false)) == PRINT_NONE)
+        return false;
+    if (!page || evict_reserve_try(pager, 0))
+        return true;
+    if (print) {
+        print_give(pager, *print);
+        *print = PRINT_NONE;
+    }
+    return false;
+}
+
 /* Dirty data is never given up to make room: if it cannot be written back it stays, and the access that needs
  * the room fails instead. */
-int evict_reserve(struct pager *pager, uint64_t deadline_ns)
+int evict_reserve(struct pager *pager, uint64_t deadline_ns, bool page, uint32_t *print)
 {
     unsigned tries = 0;
+    int rc = 0;
 
-    while (!evict_reserve_try(pager, 0)) {
-        int rc = evict_batch(pager, deadline_ns);
-
-        if (rc > 0)
-            continue;
-        if (rc == 0 && pager_is_forking(pager)) { /* a few pages too many, for a moment */
-            fetch_sub_acq_rel(&pager->free_pages, 1);
-            return 0;
-        }
-        if (rc < 0 && (pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST))
-            return rc;
-        if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
-            return -ETIMEDOUT;
-        pager_backoff(&tries);
-    }
+    while (!rc && !reserve_all_try(pager, page, print))
+        rc = make_room(pager, deadline_ns, &tries);
+    if (rc != -ENOSPC)
+        return rc;
+    if (print)
+        *print = print_take(pager, true);
+    if (page && !evict_reserve_try(pager, 0))
+        evict_overdraw(pager);
     return 0;
 }

@@ -193,6 +193,22 @@ static int read_valid_page(struct fault *fault, struct demand *demand)
     return rc;
 }
 
+/* Before the page is ours: room may have to be made. */
+static int reserve(struct fault *fault, bool page)
+{
+    bool print = fault->write && print_needed(fault->pager);
+
+    return evict_reserve(fault->pager, fault->deadline_ns, page, print ? &fault->print : NULL);
+}
+
+static uint32_t use_print(struct fault *fault)
+{
+    uint32_t print = fault->print;
+
+    fault->print = PRINT_NONE;
+    return print;
+}
+
 /* The page is ours (FETCHING) and has a place in the cache. A write installs it writable and dirty at once,
  * which saves the second fault. From then on stores land, maybe before we can say DIRTY: BUSY makes a sync
  * wait for that. */
@@ -200,26 +216,23 @@ static int fetch(struct fault *fault, bool hot)
 {
     struct pager *pager = fault->pager;
     struct demand *demand = demand_take(pager);
-    uint32_t print = PRINT_NONE;
     uint64_t owned = pager->snooper && fault->write ? PAGE_OWNED : 0;
     int rc = read_valid_page(fault, demand);
 
     if (rc == 0) {
         if (fault->write) {
-            print = print_take(pager, demand->buffer);
+            print_set(pager, fault->print, demand->buffer);
             page_move(pager, fault->page, PAGE_BUSY, 0, 0);
         }
-        if (!install(fault, demand->buffer, 1, !fault->write)) {
-            print_give(pager, print);
+        if (!install(fault, demand->buffer, 1, !fault->write))
             rc = -EFAULT;
-        }
     }
     spin_unlock(&demand->taken);
     if (rc)
         return poison(fault, true);
     if (pager->snooper)
         snoop_note_grant(pager, fault->page);
-    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, print, 0, owned);
+    page_leave(pager, fault->page, fault->write ? PAGE_DIRTY : PAGE_CLEAN, use_print(fault), 0, owned);
     if (fault->write)
         fetch_add_relaxed(&pager->dirty_pages, 1u);
     count(&pager->counters.fetched_pages, 1);
@@ -227,49 +240,70 @@ static int fetch(struct fault *fault, bool hot)
     return 0;
 }
 
-/* Neighbours that are known to be zero here and at the server, taken as the first one was. */
-static uint32_t claim_zeros(struct pager *pager, uint32_t first, uint32_t most)
+/* A page that is known to be zero here and at the server, taken as one that faulted is. */
+static bool claim_zero(struct fault *fault, uint32_t page, uint32_t *print_out)
 {
     const uint64_t want = PAGE_ZERO | PAGE_SERVER_ZERO;
+    struct pager *pager = fault->pager;
+    uint64_t word = load_relaxed(&pager->words[page]);
+
+    if (page_state(word) != PAGE_ABSENT || (word & want) != want ||
+        !evict_reserve_try(pager, pager->low_pages))
+        return false;
+    if (fault->write)
+        *print_out = print_take(pager, false);
+    if ((!fault->write || *print_out != PRINT_NONE || !print_needed(pager)) &&
+        page_claim(pager, page, &word, page_with(word, PAGE_FETCHING, 0)))
+        return true;
+    print_give(pager, *print_out);
+    evict_unreserve(pager, 1);
+    return false;
+}
+
+/* Neighbours, too. Returns how many there are with the first. */
+static uint32_t claim_zeros(struct fault *fault, uint32_t most, uint32_t prints[FETCH_PAGES])
+{
     uint32_t n = 1;
 
-    for (; n < most; n++) {
-        uint64_t word = load_relaxed(&pager->words[first + n]);
-
-        if (page_state(word) != PAGE_ABSENT || (word & want) != want)
-            break;
-        if (!evict_reserve_try(pager, pager->low_pages))
-            break;
-        if (!page_claim(pager, first + n, &word, page_with(word, PAGE_FETCHING, 0))) {
-            evict_unreserve(pager, 1);
-            break;
-        }
-    }
+    while (n < most && claim_zero(fault, fault->page + n, &prints[n]))
+        n++;
     return n;
 }
 
-/* No network. A page that is zeros at the server too needs no fingerprints. */
+/* What the server has of a page that is zeros here. */
+static void set_print_of_zeros(struct pager *pager, uint32_t print, uint64_t word)
+{
+    if (word & PAGE_SERVER_ZERO)
+        print_set_zeros(pager, print);
+    else
+        print_set_unknown(pager, print);
+}
+
+/* No network. */
 static int install_zeros(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
+    uint32_t prints[FETCH_PAGES] = {use_print(fault)};
     uint32_t run = 1;
 
     if (word & PAGE_SERVER_ZERO)
-        run = claim_zeros(pager, fault->page, prefetch_zero_run(pager, fault->page));
-    for (uint32_t i = 0; fault->write && i < run; i++)
+        run = claim_zeros(fault, prefetch_zero_run(pager, fault->page), prints);
+    for (uint32_t i = 0; fault->write && i < run; i++) {
+        set_print_of_zeros(pager, prints[i], word);
         page_move(pager, fault->page + i, PAGE_BUSY, 0, 0);
+    }
     uint32_t done = install(fault, zeros, run, !fault->write);
     for (uint32_t i = 0; i < run; i++) {
         uint32_t page = fault->page + i;
 
         if (i >= done) {
+            print_give(pager, prints[i]);
             page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
             evict_unreserve(pager, 1);
             continue;
         }
         if (fault->write)
-            page_leave(pager, page, PAGE_DIRTY, word & PAGE_SERVER_ZERO ? PRINT_ZERO : PRINT_NONE, PAGE_ZERO,
-                       0);
+            page_leave(pager, page, PAGE_DIRTY, prints[i], PAGE_ZERO, 0);
         else
             page_leave(pager, page, PAGE_CLEAN, 0, 0, 0);
         evict_enqueue(pager, page, false);
@@ -283,7 +317,7 @@ static int install_zeros(struct fault *fault, uint64_t word)
 static int bring_in(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    int rc = evict_reserve(pager, fault->deadline_ns);
+    int rc = reserve(fault, true);
     bool hot = evict_is_ghost(pager, word);
 
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0) | (hot ? PAGE_HOT : 0))) {
@@ -315,6 +349,8 @@ static int vanished_clean(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
 
+    if (reserve(fault, false))
+        return -EFAULT;
     if (pager->snooper)
         return refetch(fault, word);
     if ((word & PAGE_SENDING) || !page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0)))
@@ -348,24 +384,24 @@ static int vanished_dirty(struct fault *fault, uint64_t word)
 static int upgrade(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    uint32_t print;
 
+    if (reserve(fault, false))
+        return -EFAULT;
     if (pager->snooper && !(word & PAGE_OWNED))
         return refetch(fault, word);
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
         return -EAGAIN;
     if (word & PAGE_ZERO)
-        print = word & PAGE_SERVER_ZERO ? PRINT_ZERO : PRINT_NONE;
+        set_print_of_zeros(pager, fault->print, word);
     else
-        print = print_take(pager, page_address(pager, fault->page));
+        print_set(pager, fault->print, page_address(pager, fault->page));
     if (uffd_protect(pager, fault->page, 1, false)) {
-        print_give(pager, print);
         page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
         return -EFAULT;
     }
     if (pager->snooper)
         snoop_note_grant(pager, fault->page);
-    page_leave(pager, fault->page, PAGE_DIRTY, print, PAGE_ZERO, 0);
+    page_leave(pager, fault->page, PAGE_DIRTY, use_print(fault), PAGE_ZERO, 0);
     fetch_add_relaxed(&pager->dirty_pages, 1u);
     return 0;
 }
@@ -451,6 +487,7 @@ int fault_resolve(struct fault *fault)
     do
         rc = step(fault, load_acquire(&fault->pager->words[fault->page]), &tries);
     while (rc == -EAGAIN);
+    print_give(fault->pager, use_print(fault)); /* it was not needed */
     return rc;
 }
 

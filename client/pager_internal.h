@@ -46,8 +46,7 @@ enum page_state {
 #define PAGE_PIN_MASK    (255ull << PAGE_PIN_SHIFT)
 #define PAGE_EXTRA_SHIFT 32
 #define PAGE_EXTRA_MASK  (0xffffffffull << PAGE_EXTRA_SHIFT)
-#define PRINT_NONE       0u          /* not known what the server has: every line is sent */
-#define PRINT_ZERO       0xffffffffu /* the page was zeros: no memory needed to say so */
+#define PRINT_NONE       0u /* every line is sent: a mapping that takes none, or too many pages in a fork */
 
 static inline enum page_state page_state(uint64_t word)
 {
@@ -142,6 +141,7 @@ struct fetch {
 struct print {
     uint64_t lines[PAGE_LINES];
     uint64_t force; /* send these whatever they are: an earlier try may have changed the server's */
+    uint64_t zeros; /* the page was zeros; `lines` says nothing */
 };
 
 /* A page's place in the cache that holds fingerprints instead. */
@@ -281,6 +281,7 @@ struct fault {
     bool write;
     bool missing;         /* the kernel says, or may say, that the page is not there */
     bool waited;          /* the state changed since the fault: nothing can be concluded from `missing` */
+    uint32_t print;       /* of a store: taken before the page is, since room may have to be made for it */
     uint64_t deadline_ns; /* UINT64_MAX: none */
 };
 
@@ -365,15 +366,25 @@ void snoop_note_grant(struct pager *pager, uint32_t page);
 /* ---- fingerprints, pager_print.c ---- */
 
 int print_init(struct pager *pager);
-/* Of the page as it is now. PRINT_NONE where there is no room for any. */
-uint32_t print_take(struct pager *pager, const uint8_t *page);
-void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
+/* Room for a set of fingerprints; to be set. PRINT_NONE: there is none now. `by_force`: one place too
+ * many, if need be. */
+uint32_t print_take(struct pager *pager, bool by_force);
 void print_give(struct pager *pager, uint32_t print);
+/* What the server has: this page; zeros; nothing that is known, so that every line is sent. */
+void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
+void print_set_zeros(struct pager *pager, uint32_t print);
+void print_set_unknown(struct pager *pager, uint32_t print);
+bool print_is_zeros(struct pager *pager, uint32_t print);
 /* Bit i: line i is not as it was, or is to be sent in any case. */
 uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page);
 /* Out of a mapping, while the page is protected. */
 void page_copy(uint8_t *to, const uint8_t *page);
 void print_force(struct pager *pager, uint32_t print, uint64_t lines);
+/* Does a page that becomes dirty need fingerprints? */
+static inline bool print_needed(const struct pager *pager)
+{
+    return pager->shelf_count > 0;
+}
 
 /* ---- the gate: fork waits until nobody is inside ---- */
 
@@ -425,9 +436,12 @@ bool uffd_page_present(struct pager *pager, uint32_t page);
 
 /* ---- the cache, pager_evict.c ---- */
 
-/* Takes the right to bring in one page, making room if need be. Not with a lane held. -ETIMEDOUT, or why
- * nothing can be written back. */
-int evict_reserve(struct pager *pager, uint64_t deadline_ns);
+/* Takes the right to bring in one page (`page`), and room for its fingerprints (*print, unless there is some
+ * already; NULL: it needs none), making room if need be. Not with a lane held. -ETIMEDOUT, or why nothing can
+ * be written back: then there is neither. */
+int evict_reserve(struct pager *pager, uint64_t deadline_ns, bool page, uint32_t *print);
+/* Takes the right where there is none: one too many. */
+void evict_overdraw(struct pager *pager);
 /* The same without making room, and only if more than `keep_free` are free. */
 bool evict_reserve_try(struct pager *pager, uint32_t keep_free);
 void evict_unreserve(struct pager *pager, uint32_t pages);

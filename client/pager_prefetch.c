@@ -88,15 +88,32 @@ static void abandon(struct pager *pager, struct fetch *fetch)
     store_release(&fetch->owner, (uint32_t)FETCH_FREE);
 }
 
+/* All or none: without fingerprints a page that is not stored to after all would be written back. */
+static bool take_prints(struct pager *pager, uint32_t *prints, uint32_t n)
+{
+    for (uint32_t i = 0; print_needed(pager) && i < n; i++) {
+        prints[i] = print_take(pager, false);
+        if (prints[i] != PRINT_NONE)
+            continue;
+        for (; i > 0; i--) {
+            print_give(pager, prints[i - 1]);
+            prints[i - 1] = PRINT_NONE;
+        }
+        return false;
+    }
+    return true;
+}
+
 /* A stream of stores would fault on each page a second time if it came protected; so it comes dirty, and what
  * was not changed after all costs a comparison. */
 static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from, uint32_t n, bool dirty)
 {
-    uint32_t prints[FETCH_PAGES] = {0};
+    uint32_t prints[FETCH_PAGES] = {PRINT_NONE};
     const uint8_t *data = fetch->buffer + (uint64_t)from * PAGE_BYTES;
 
+    dirty = dirty && take_prints(pager, prints, n);
     for (uint32_t i = 0; dirty && i < n; i++) {
-        prints[i] = print_take(pager, data + (uint64_t)i * PAGE_BYTES);
+        print_set(pager, prints[i], data + (uint64_t)i * PAGE_BYTES);
         page_leave(pager, fetch->pages[from + i], PAGE_BUSY, 0, 0, 0);
     }
     uint32_t done; /* what was not installed will be asked for again */

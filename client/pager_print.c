@@ -60,13 +60,21 @@ static void unlist_shelf(struct pager *pager, uint32_t number)
         pager->shelf_open = shelf->next;
 }
 
-/* Another shelf, in a place of the cache, if one is free: nobody can be waited for here. */
-static void open_shelf(struct pager *pager)
+/* Another shelf, in a place of the cache. */
+static void open_shelf(struct pager *pager, bool by_force)
 {
-    if (pager->shelves_warm_count)
+    if (pager->shelves_warm_count) {
         list_shelf(pager, pager->shelves_warm[--pager->shelves_warm_count]);
-    else if (pager->shelves_free_count && evict_reserve_try(pager, 0))
-        list_shelf(pager, pager->shelves_free[--pager->shelves_free_count]);
+        return;
+    }
+    if (!pager->shelves_free_count)
+        return;
+    if (!evict_reserve_try(pager, 0)) {
+        if (!by_force)
+            return;
+        evict_overdraw(pager);
+    }
+    list_shelf(pager, pager->shelves_free[--pager->shelves_free_count]);
 }
 
 static uint32_t take_from(struct pager *pager, uint32_t number)
@@ -163,23 +171,42 @@ static struct print *at(struct pager *pager, uint32_t print)
 
 void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
 {
+    if (print == PRINT_NONE)
+        return;
     for (unsigned i = 0; i < PAGE_LINES; i++)
         at(pager, print)->lines[i] = print_of(pager->print_key, page + i * LINE_BYTES);
-    at(pager, print)->force = 0;
+    at(pager, print)->force = at(pager, print)->zeros = 0;
 }
 
-uint32_t print_take(struct pager *pager, const uint8_t *page)
+void print_set_zeros(struct pager *pager, uint32_t print)
+{
+    if (print == PRINT_NONE)
+        return;
+    at(pager, print)->force = 0;
+    at(pager, print)->zeros = true;
+}
+
+void print_set_unknown(struct pager *pager, uint32_t print)
+{
+    print_set_zeros(pager, print);
+    print_force(pager, print, UINT64_MAX);
+}
+
+bool print_is_zeros(struct pager *pager, uint32_t print)
+{
+    return print != PRINT_NONE && at(pager, print)->zeros;
+}
+
+uint32_t print_take(struct pager *pager, bool by_force)
 {
     uint32_t print = PRINT_NONE;
 
     spin_lock(&pager->print_lock);
     if (!pager->shelf_open)
-        open_shelf(pager);
+        open_shelf(pager, by_force);
     if (pager->shelf_open)
         print = take_from(pager, pager->shelf_open - 1);
     spin_unlock(&pager->print_lock);
-    if (print != PRINT_NONE)
-        print_set(pager, print, page);
     return print;
 }
 
@@ -187,7 +214,7 @@ void print_give(struct pager *pager, uint32_t print)
 {
     uint32_t empty[BATCH_PAGES], n;
 
-    if (print == PRINT_NONE || print == PRINT_ZERO)
+    if (print == PRINT_NONE)
         return;
     spin_lock(&pager->print_lock);
     give_to(pager, (print - 1) / (uint32_t)SHELF_PRINTS, (print - 1) % (uint32_t)SHELF_PRINTS);
@@ -199,7 +226,8 @@ void print_give(struct pager *pager, uint32_t print)
 
 void print_force(struct pager *pager, uint32_t print, uint64_t lines)
 {
-    at(pager, print)->force |= lines;
+    if (print != PRINT_NONE)
+        at(pager, print)->force |= lines;
 }
 
 static bool is_zero(const uint8_t *line)
@@ -218,10 +246,10 @@ uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page)
 
     if (print == PRINT_NONE)
         return UINT64_MAX;
-    if (print == PRINT_ZERO) {
+    if (print_is_zeros(pager, print)) {
         for (unsigned i = 0; i < PAGE_LINES; i++)
             changed |= (uint64_t)!is_zero(page + i * LINE_BYTES) << i;
-        return changed;
+        return changed | at(pager, print)->force;
     }
     for (unsigned i = 0; i < PAGE_LINES; i++)
         if (print_of(pager->print_key, page + i * LINE_BYTES) != at(pager, print)->lines[i])

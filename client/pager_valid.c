@@ -31,7 +31,7 @@ static const char *check_word(struct census *census, uint32_t page)
         return "I6: a page in memory stands in one queue, once";
     if (!(word & PAGE_QUEUED) != !census->queued[page])
         return "I6: a page is marked as queued if it is";
-    if (state == PAGE_DIRTY && extra != PRINT_NONE && extra != PRINT_ZERO) {
+    if (state == PAGE_DIRTY && extra != PRINT_NONE) {
         if (extra > pager->shelf_count * SHELF_PRINTS || census->prints[extra - 1]++)
             return "I7: a set of fingerprints has one page";
     }

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 
+#define SHORT_FRAMES 16 /* that leave together where a frame holds less than two pages */
+
 /* ---- one batch ---- */
 
 static struct writeback *writeback_take(struct pager *pager)
@@ -129,10 +131,12 @@ static void copy_rest(struct pager *pager, struct writeback *wb)
 
 /* ---- sending ---- */
 
-/* The same, posting what changed. Each frame leaves as soon as it is full, and the server works on it while
- * the next pages are compared. */
+/* The same, posting what changed. A frame leaves as soon as it is full (short ones, several together: the
+ * last of them is not), and the server works on it while the next pages are compared. */
 static void copy_and_post(struct pager *pager, struct writeback *wb, struct lane *lane)
 {
+    const unsigned full = lane_frame_lines(lane);
+    const unsigned enough = full > 2 * PAGE_LINES ? full - PAGE_LINES + 1 : SHORT_FRAMES * full;
     unsigned lines = 0;
 
     while (wb->copied < wb->count) {
@@ -143,14 +147,15 @@ static void copy_and_post(struct pager *pager, struct writeback *wb, struct lane
             lane_post(lane, &wb->ops[op]);
             lines += wb->ops[op].line_count;
         }
-        if (lines + PAGE_LINES <= lane_frame_lines(lane))
+        if (lines < enough || !lane_is_fit(lane))
             continue;
         lane_push(lane);
         lines = 0;
     }
 }
 
-/* Nobody waits long for a page that is BUSY: it is copied before anything is waited for. */
+/* Nobody waits long for a page that is BUSY: it is copied before anything is waited for. NULL: then there was
+ * nothing to send. */
 static struct lane *lane_for(struct pager *pager, struct writeback *wb)
 {
     struct lane *lane = wb->lane ? wb->lane : lane_acquire_try(pager->connection);
@@ -158,7 +163,7 @@ static struct lane *lane_for(struct pager *pager, struct writeback *wb)
     if (lane)
         return lane;
     copy_rest(pager, wb);
-    return lane_acquire(pager->connection);
+    return wb->op_count ? lane_acquire(pager->connection) : NULL;
 }
 
 static bool is_done(const struct op *op)
@@ -174,11 +179,13 @@ static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadlin
 
     if (load_acquire(&pager->connection->lingering)) { /* earlier tries, say */
         copy_rest(pager, wb);
-        first = lane_outlive(pager->connection, wb->lane, deadline_ns);
+        first = wb->op_count ? lane_outlive(pager->connection, wb->lane, deadline_ns) : 0;
     }
     if (first)
         return first;
     lane = lane_for(pager, wb);
+    if (!lane)
+        return 0;
     for (uint32_t i = 0; i < wb->op_count; i++)
         if (!is_done(&wb->ops[i]))
             lane_post(lane, &wb->ops[i]);
@@ -284,11 +291,7 @@ static void settle_dirty(struct pager *pager, uint32_t page, const uint8_t *copy
 {
     uint32_t print = page_extra(load_acquire(&pager->words[page]));
 
-    if (print == PRINT_NONE || print == PRINT_ZERO) {
-        print = print_take(pager, copy);
-    } else {
-        print_set(pager, print, copy);
-    }
+    print_set(pager, print, copy);
     settle_print(pager, page, print);
 }
 
@@ -302,7 +305,7 @@ static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, 
     while (page_state(word) == PAGE_CLEANING) {
         uint64_t new = page_with(word, state, 0) & ~gone;
 
-        if (page_extra(word) == PRINT_ZERO && !wb->changed[i])
+        if (print_is_zeros(pager, page_extra(word)) && !wb->changed[i])
             new |= PAGE_ZERO;
         if (page_claim(pager, page, &word, new)) {
             print_give(pager, page_extra(word));
@@ -319,10 +322,7 @@ static void settle_failed(struct pager *pager, struct writeback *wb, uint32_t i)
     uint64_t word = load_acquire(&pager->words[page]);
     uint32_t print = page_extra(word);
 
-    if (print == PRINT_ZERO)
-        print = PRINT_NONE;
-    if (print != PRINT_NONE)
-        print_force(pager, print, wb->changed[i]);
+    print_force(pager, print, wb->changed[i]);
     while (page_state(word) == PAGE_CLEANING && writeback_cancel(pager, page, word) == -EAGAIN)
         word = load_acquire(&pager->words[page]);
     settle_print(pager, page, print);

@@ -196,7 +196,7 @@ MUTANTS = [
     Mutant("client/pager_writeback.c", "a write that failed counts as done",
            "        if (wb->failed[i]) {", "        if (wb->failed[i] && wb->shared[i]) {", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "lines whose write is unknown are compared as if it were not",
-           "        print_force(pager, print, wb->changed[i]);", "        print_force(pager, print, 0);", "unit.client.pager.gone"),
+           "    print_force(pager, print, wb->changed[i]);", "    print_force(pager, print, 0);", "unit.client.pager.gone"),
 
     # ---- coherent regions ----
     Mutant("fabricd/executor_coherent.c", "a write leaves the page with who has it",

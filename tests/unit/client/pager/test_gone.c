@@ -252,7 +252,7 @@ Test(gone, zeros_that_had_no_room)
     fake->write_error = -ETIMEDOUT;
     while (n < 256 && can_write(memory + n * PAGE, 5))
         n++;
-    cr_assert_eq(n, CXE_LOCAL_BYTES_MIN / PAGE, "each place was a page's: zeros need no fingerprints");
+    cr_assert_lt(n, CXE_LOCAL_BYTES_MIN / PAGE);
     check_valid(memory);
     fake->write_error = 0;
     cr_assert_eq(cxe_advise(memory, MIB, CXE_ADVICE_REFRESH), 0);

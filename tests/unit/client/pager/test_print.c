@@ -60,6 +60,24 @@ Test(print, seven_pages_share_a_shelf_and_the_last_takes_it_down)
     finish(region, memory);
 }
 
+/* Pages that were fetched to be stored to, and were not, are not sent; nor is more than the line of those
+ * that were, however little room there is. */
+Test(print, only_lines_that_were_stored_to_are_ever_sent)
+{
+    const struct cxe_map_options options = {.flags = CXE_MAP_NO_CLEANER};
+    struct cxe_region *region = fake_start(8 * MIB);
+    uint8_t *memory = map_region(region, 512 * PAGE, options);
+    unsigned stores = 0;
+
+    for (unsigned begin = 0; begin + 300 <= 8 * MIB / PAGE; begin += 400)
+        for (unsigned i = begin; i < begin + 300; i++, stores++)
+            memory[i * PAGE + 70]++;
+    check_valid(memory);
+    cr_assert_eq(cxe_sync(memory, 8 * MIB), 0);
+    cr_assert_eq(info_of(memory).written_lines, stores);
+    finish(region, memory);
+}
+
 Test(print, where_every_page_is_changed_an_eighth_is_shelves)
 {
     struct cxe_region *region;
