@@ -250,10 +250,10 @@ enum cxe_map_flags {
     CXE_MAP_READ_ONLY = 1,
     CXE_MAP_NO_PREFETCH = 2,
     CXE_MAP_NO_CLEANER = 4, /* no background thread: every write-back is done by a faulting thread */
-    /* Changed pages are written back whole: nothing is kept to find the changed lines by, which takes a ninth
-     * of local_bytes otherwise. For programs that change most of the pages they touch. In a private region,
-     * lines of these pages that others wrote meanwhile are overwritten, also those this client did not
-     * change. */
+    /* Changed pages are written back whole: nothing is kept to find the changed lines by, which takes up to
+     * an eighth of local_bytes while pages are changed. For programs that change most of the pages they
+     * touch. In a private region, lines of these pages that others wrote meanwhile are overwritten, also
+     * those this client did not change. */
     CXE_MAP_WHOLE_PAGES = 8,
 };
 
