@@ -178,12 +178,6 @@ static int resolve_options(const struct cxe_connect_options *options, struct cxe
 
 /* ---- connecting ---- */
 
-/* Does a server of this transport run out of connections, rather than of sessions? */
-static bool is_connected(const struct cxe_connection *connection)
-{
-    return strncmp(connection->transport, "ofi:", 4) == 0;
-}
-
 static int explain(const struct cxe_connection *connection, int error)
 {
     char where[64];
@@ -192,7 +186,7 @@ static int explain(const struct cxe_connection *connection, int error)
     switch (-error) {
     case ECONNREFUSED:
         return fail(error, "nothing listens at %s over %s%s", where, connection->transport,
-                    is_connected(connection) ? ", or it takes no more connections" : "");
+                    transport_provider(connection->transport) ? ", or it takes no more connections" : "");
     case EKEYREJECTED:
         return fail(
             error,

@@ -193,12 +193,15 @@ static int read_valid_page(struct fault *fault, struct demand *demand)
     return rc;
 }
 
+static bool needs_print(const struct fault *fault)
+{
+    return fault->write && print_needed(fault->pager);
+}
+
 /* Before the page is ours: room may have to be made. */
 static int reserve(struct fault *fault, bool page)
 {
-    bool print = fault->write && print_needed(fault->pager);
-
-    return evict_reserve(fault->pager, fault->deadline_ns, page, print ? &fault->print : NULL);
+    return evict_reserve(fault->pager, fault->deadline_ns, page, needs_print(fault) ? &fault->print : NULL);
 }
 
 static uint32_t use_print(struct fault *fault)
@@ -250,9 +253,9 @@ static bool claim_zero(struct fault *fault, uint32_t page, uint32_t *print_out)
     if (page_state(word) != PAGE_ABSENT || (word & want) != want ||
         !evict_reserve_try(pager, pager->low_pages))
         return false;
-    if (fault->write)
+    if (needs_print(fault))
         *print_out = print_take(pager, false);
-    if ((!fault->write || *print_out != PRINT_NONE || !print_needed(pager)) &&
+    if ((!needs_print(fault) || *print_out != PRINT_NONE) &&
         page_claim(pager, page, &word, page_with(word, PAGE_FETCHING, 0)))
         return true;
     print_give(pager, *print_out);

@@ -180,9 +180,9 @@ static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadlin
     if (load_acquire(&pager->connection->lingering)) { /* earlier tries, say */
         copy_rest(pager, wb);
         first = wb->op_count ? lane_outlive(pager->connection, wb->lane, deadline_ns) : 0;
+        if (first)
+            return first;
     }
-    if (first)
-        return first;
     lane = lane_for(pager, wb);
     if (!lane)
         return 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport.h"
 #include "units.h"
 
 const char *argp_program_version = "cxe " CLI_VERSION;
@@ -77,8 +78,7 @@ static void take_encryption(const char *value)
 
 static void take_transport(const char *value)
 {
-    if (strcmp(value, "eth") != 0 && strcmp(value, "ofi") != 0 &&
-        (strncmp(value, "ofi:", 4) != 0 || value[4] == '\0'))
+    if (strcmp(value, "eth") != 0 && !transport_provider(value))
         cli_usage("--transport: '%s' is neither eth, ofi nor ofi:PROVIDER", value);
     connect_options.transport = value;
 }

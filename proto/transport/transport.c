@@ -9,8 +9,7 @@
 #include "log.h"
 #include "ofi.h"
 
-/* The provider that "ofi" or "ofi:PROVIDER" names; NULL: not ofi. */
-static const char *ofi_provider(const char *transport)
+const char *transport_provider(const char *transport)
 {
     if (strcmp(transport, "ofi") == 0)
         return "tcp";
@@ -40,7 +39,7 @@ static int check_names(const char **transport, const char *fault_spec, struct fa
 
     if (!*transport)
         *transport = "eth";
-    if (strcmp(*transport, "eth") != 0 && !ofi_provider(*transport)) {
+    if (strcmp(*transport, "eth") != 0 && !transport_provider(*transport)) {
         log_error("unknown transport \"%s\"; expected eth, ofi or ofi:PROVIDER", *transport);
         return -EINVAL;
     }
@@ -62,8 +61,8 @@ int transport_connect(const char *transport, const struct address *server, const
 
     if (error)
         return error;
-    if (ofi_provider(transport))
-        error = ofi_connect(ofi_provider(transport), server, &inner);
+    if (transport_provider(transport))
+        error = ofi_connect(transport_provider(transport), server, &inner);
     else
         error = eth_connect(server, &inner);
     return error ? error : wrap(spec, inner, endpoint_out);
@@ -79,10 +78,10 @@ int transport_listen(const char *transport, const struct address *local, unsigne
 
     if (error)
         return error;
-    if (!ofi_provider(transport))
+    if (!transport_provider(transport))
         error = eth_listen(local, shard, shard_count, &inner);
     else if (shard == 0)
-        error = ofi_listen(ofi_provider(transport), local, &inner);
+        error = ofi_listen(transport_provider(transport), local, &inner);
     else
         error = -EOPNOTSUPP;
     return error ? error : wrap(spec, inner, endpoint_out);

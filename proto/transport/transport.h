@@ -142,6 +142,9 @@ char *address_format(const struct address *address, char *buffer, size_t buffer_
 bool address_equal(const struct address *a, const struct address *b);
 bool address_is_loopback(const struct address *address);
 
+/* The provider of libfabric that "ofi" or "ofi:PROVIDER" names; NULL: not ofi. */
+const char *transport_provider(const char *transport);
+
 /* Makes a client's endpoint from "eth" (or NULL), "ofi" (provider tcp) or "ofi:PROVIDER", connected to
  * `server`, with the faults of `fault_spec` around it (NULL: none; see fault.h). May block while it connects.
  * -EINVAL: the transport or the fault spec is malformed, which the log explains; errors of eth.h and ofi.h.

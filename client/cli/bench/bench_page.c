@@ -21,8 +21,7 @@
 #define BYTES_TO_MB   1e-6
 #define GOAL_INLINE   1.4
 #define WORDS_OF_LINE (LINE_BYTES / sizeof(uint64_t))
-
-#define SCAN_PAGES 64
+#define SCAN_PAGES    64 /* so many that looking at the clock then does not show: it waits for the loads */
 
 struct page_bench {
     uint8_t *memory; /* the mapping */
@@ -99,7 +98,6 @@ static uint64_t sum_page(const uint8_t *page)
 static volatile uint64_t scanned; /* keeps the sums from being optimised away */
 
 /* Every byte, page after page. */
-/* So many pages that looking at the clock afterwards does not show: it waits for the loads before it. */
 static int scan_some(struct page_bench *bench, struct bench_sample *sample)
 {
     int error = 0;
