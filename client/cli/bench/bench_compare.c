@@ -98,9 +98,9 @@ static void take_quantiles(struct bench_sample *sample, struct round *round)
             (double)NS_PER_US;
 }
 
-/* One that did too little (something else had the core) is tried again, but not for ever: a figure from
- * hardly any work would be no figure. */
-#define TRIES 3
+/* One that did too little (something else had the core) is tried again for twice as long, but not for ever:
+ * a figure from hardly any work would be no figure. */
+#define LONGEST_TRY 32 /* rounds */
 
 static void take_round(const struct bench_comparison *comparison, struct bench_sample *sample,
                        struct round *round)
@@ -116,20 +116,25 @@ static void take_round(const struct bench_comparison *comparison, struct bench_s
         round->values[0] = elapsed_ns / work * comparison->scale;
 }
 
+static bool is_enough(const struct bench_comparison *comparison, const struct bench_sample *sample)
+{
+    return sample->work >= comparison->least_work && sample->work > 0;
+}
+
 static int run_probe(const struct bench_comparison *comparison, const struct bench_probe *probe,
                      uint64_t duration_ns, uint32_t *room, struct round *round_out)
 {
     struct bench_sample sample = {.work = 0};
 
-    for (unsigned try = 0; try < TRIES && (sample.work < comparison->least_work || sample.work == 0); try++) {
+    for (unsigned try = 1; try <= LONGEST_TRY && !is_enough(comparison, &sample); try *= 2) {
         int error;
 
         sample = (struct bench_sample){.latencies_ns = room};
-        error = probe->run(probe->context, duration_ns, &sample);
+        error = probe->run(probe->context, try * duration_ns, &sample);
         if (error)
             return error;
     }
-    if (sample.work < comparison->least_work || sample.work == 0 || sample.elapsed_ns == 0)
+    if (!is_enough(comparison, &sample) || sample.elapsed_ns == 0)
         return bench_fail(-ENODATA, "%s: a round did %ju of at least %ju; give it more --seconds",
                           comparison->name, (uintmax_t)sample.work, (uintmax_t)comparison->least_work);
     take_round(comparison, &sample, round_out);

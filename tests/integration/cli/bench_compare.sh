@@ -1,6 +1,6 @@
 #!/bin/bash
 # bench_compare.sh - cxe bench compare finds what changed beyond the noise, and nothing else
-. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/lib_bench.sh"
 
 $python - "$work" <<'END'
 import json, pathlib, subprocess, sys
@@ -65,5 +65,5 @@ assert subprocess.run(["cxe", "bench", "compare", old], capture_output=True).ret
 END
 
 # What the tool itself writes can be compared.
-cxe bench open --rate 2000 --only eth.plain --seconds 1 --rounds 3 --json "$work/own.json" >/dev/null
+measure own open --rate 2000 --only eth.plain --rounds 3
 cxe bench compare "$work/own.json" "$work/own.json" | grep -q 'figures: 5 same' || fail "a run differs from itself"

@@ -1,26 +1,19 @@
 #!/bin/bash
 # bench_questions.sh - benches by depth, frame, rate, pattern, load and number: they run, and what they say makes sense
-. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/lib_bench.sh"
 
-# Where something else has the processor for long enough, a change may end as unknown: that is no figure.
-measure() { # NAME WORD...
-    local name=$1 tries=0 status=3
-    shift
-    while [ "$status" = 3 ] && [ $((tries += 1)) -le 5 ]; do
-        status=0
-        cxe bench "$@" --only eth.plain --seconds 1 --rounds 2 --json "$work/$name.json" >"$work/$name.txt" || status=$?
-    done
-    [ "$status" = 0 ] || fail "cxe bench $*: exit status $status"
+question() { # NAME WORD...
+    measure "$@" --only eth.plain --rounds 2
 }
 
-measure depth depth --depth 2 --figure mixed
-measure frame frame --depth 64
-measure open open --rate 2000
-measure fault fault --threads 2 --figure stride
-measure load load --figure under_load
-measure writeback writeback
-measure idle idle
-measure scale scale --items 1000
+question depth depth --depth 2 --figure mixed
+question frame frame --depth 64
+question open open --rate 2000
+question fault fault --threads 2 --figure stride
+question load load --figure under_load
+question writeback writeback
+question idle idle
+question scale scale --items 1000
 $python - "$work" <<'END'
 import json, pathlib, sys
 work = pathlib.Path(sys.argv[1])
@@ -95,7 +88,7 @@ grep -q "no figure's name contains 'nothing'" "$work/none.txt" || fail "no such 
 
 # Over a server that runs already: it tells its CPU time itself, and nothing is left behind.
 start_fabricd
-cxe bench idle --seconds 1 --rounds 2 --figure 100 --json "$work/server.json" >/dev/null
+cxe bench idle --seconds 1 --rounds 2 --figure 100 --json - >"$work/server.json"
 grep -q '"eth.encrypted.idle_sessions_100"' "$work/server.json" || fail "no figure over a running server"
 [ -z "$(cxe region list | tail -n +2)" ] || fail "the benchmark left a region"
 stop_fabricd
