@@ -137,6 +137,8 @@ struct fetch {
     uint8_t *buffer;
 };
 
+#define PRINT_SECRET_BYTES 192 /* of the hash, a mapping's own */
+
 /* The lines of a page as they were when it became dirty. */
 struct print {
     uint64_t lines[PAGE_LINES];
@@ -228,7 +230,7 @@ struct pager {
     uint8_t *arena;  /* prints, buffers */
     uint64_t arena_bytes;
     uint8_t *prints; /* shelf_count pages */
-    unsigned __int128 print_key[LINE_BYTES / 8 + 1];
+    uint8_t print_secret[PRINT_SECRET_BYTES];
 
     uint32_t gate;       /* threads inside, and GATE_CLOSED */
     uint32_t write_gate; /* write-backs under way, and GATE_CLOSED */

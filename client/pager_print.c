@@ -6,11 +6,9 @@
  * a shelf takes the place of a page in the cache, for as long as one of its seven sets is in use. So a
  * program that only reads has the whole cache for its pages.
  *
- * Two different lines have the same fingerprint with a probability of at most 2^-64, whatever the lines are,
- * since the hash is strongly universal and its key is random, private to the mapping, and never shown: this
- * is the multilinear family of Lemire and Kaser ("Strongly universal string hashing is fast", 2014), modulo
- * 2^128 with the upper half as the result. A missed change is thus about as likely as a forged record of the
- * session. It is two multiplications for each 8 bytes.
+ * Two different lines have the same fingerprint with a probability of about 2^-64: it is XXH3 with a secret
+ * that is random, private to the mapping, and never shown, so that nobody can look for lines that share one.
+ * A missed change is thus about as likely as a forged record of the session.
  */
 #include "pager_internal.h"
 
@@ -18,14 +16,21 @@
 #include <string.h>
 #include <sys/random.h>
 
+#ifndef __SANITIZE_THREAD__ /* which must not see it read a page: PROTECTED_BY_KERNEL below */
+#define XXH_INLINE_ALL
+#endif
+#include <xxhash.h>
+
 #include "error.h"
 #include "least.h"
 
 #define WORDS (LINE_BYTES / 8)
 
+static_assert(PRINT_SECRET_BYTES >= XXH3_SECRET_SIZE_MIN, "the secret of the fingerprints");
+
 int print_init(struct pager *pager)
 {
-    if (getrandom(pager->print_key, sizeof(pager->print_key), 0) != sizeof(pager->print_key))
+    if (getrandom(pager->print_secret, sizeof(pager->print_secret), 0) != sizeof(pager->print_secret))
         return fail(-errno, "no random numbers from the kernel: %s", strerror(errno));
     for (uint32_t i = 0; i < pager->shelf_count; i++)
         pager->shelves_free[i] = pager->shelf_count - 1 - i;
@@ -135,14 +140,9 @@ static void close_shelves(struct pager *pager, uint32_t *numbers, uint32_t n)
 
 typedef uint64_t word __attribute__((may_alias)); /* whatever the program keeps there */
 
-PROTECTED_BY_KERNEL static uint64_t print_of(const unsigned __int128 key[WORDS + 1], const uint8_t *line)
+static uint64_t print_of(const struct pager *pager, const uint8_t *line)
 {
-    const word *words = (const void *)line;
-    unsigned __int128 sum = key[WORDS];
-
-    for (unsigned i = 0; i < WORDS; i++)
-        sum += key[i] * words[i];
-    return (uint64_t)(sum >> 64);
+    return XXH3_64bits_withSecret(line, LINE_BYTES, pager->print_secret, sizeof(pager->print_secret));
 }
 
 #ifdef __SANITIZE_THREAD__ /* which looks into memcpy, too */
@@ -174,7 +174,7 @@ void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
     if (print == PRINT_NONE)
         return;
     for (unsigned i = 0; i < PAGE_LINES; i++)
-        at(pager, print)->lines[i] = print_of(pager->print_key, page + i * LINE_BYTES);
+        at(pager, print)->lines[i] = print_of(pager, page + i * LINE_BYTES);
     at(pager, print)->force = at(pager, print)->zeros = 0;
 }
 
@@ -252,7 +252,7 @@ uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page)
         return changed | at(pager, print)->force;
     }
     for (unsigned i = 0; i < PAGE_LINES; i++)
-        if (print_of(pager->print_key, page + i * LINE_BYTES) != at(pager, print)->lines[i])
+        if (print_of(pager, page + i * LINE_BYTES) != at(pager, print)->lines[i])
             changed |= 1ull << i;
     return changed | at(pager, print)->force;
 }
