@@ -55,7 +55,7 @@ static unsigned favourite_lane(const struct cxe_connection *connection)
     return (unsigned)((stack * 0x9E3779B97F4A7C15u) >> 32) % connection->lane_count;
 }
 
-struct lane *lane_acquire_try(struct cxe_connection *connection)
+static struct lane *acquire_try(struct cxe_connection *connection)
 {
     unsigned first = favourite_lane(connection);
 
@@ -71,7 +71,7 @@ struct lane *lane_acquire_try(struct cxe_connection *connection)
 struct lane *lane_acquire(struct cxe_connection *connection)
 {
     for (unsigned rounds = 0;; rounds++) {
-        struct lane *lane = lane_acquire_try(connection);
+        struct lane *lane = acquire_try(connection);
 
         if (lane)
             return lane;

@@ -73,8 +73,6 @@ void lane_close(struct lane *lane, bool tell);
 
 /* A free lane of the connection, held. Spins, and yields, while all are taken. Release it soon. */
 struct lane *lane_acquire(struct cxe_connection *connection);
-/* NULL: all are taken. */
-struct lane *lane_acquire_try(struct cxe_connection *connection);
 /* This very lane, held: for who waits for an operation that somebody else started (a prefetch). */
 void lane_hold(struct lane *lane);
 bool lane_hold_try(struct lane *lane);

@@ -209,13 +209,12 @@ static void put_back_dirty(struct pager *pager, struct batch *batch)
 
 static int write_out(struct pager *pager, struct batch *batch, uint64_t deadline_ns)
 {
-    struct writeback_result result;
-    uint32_t kept = 0;
+    uint32_t dropped, kept = 0;
 
     pages_sort(batch->dirty, batch->dirty_count);
-    int rc = writeback_run(pager, batch->dirty, batch->dirty_count, WRITEBACK_DROP, deadline_ns, &result);
+    int rc = writeback_drop(pager, batch->dirty, batch->dirty_count, deadline_ns, &dropped);
     for (uint32_t i = 0; i < batch->dirty_count; i++)
-        if (!(result.dropped >> i & 1))
+        if (!(dropped >> i & 1))
             batch->dirty[kept++] = batch->dirty[i];
     requeue(pager, batch->ring, batch->dirty, kept);
     return rc < 0 ? rc : (int)(batch->dirty_count - kept);

@@ -178,16 +178,16 @@ struct advice {
 struct writeback {
     uint32_t taken;
     uint32_t agent;    /* coherent: whose pages they are */
-    struct lane *lane; /* coherent: held while pages are on their way; else NULL */
+    struct lane *lane; /* held while pages are on their way; NULL: the mapping is lost */
+    bool posted;       /* the first try is under way */
     uint32_t count;
-    uint32_t copied; /* of these */
     uint32_t pages[BATCH_PAGES];
     uint64_t changed[BATCH_PAGES]; /* lines sent of each */
     uint8_t index[BATCH_PAGES];    /* where the caller's list has it */
     bool shared[BATCH_PAGES];      /* stays writable meanwhile: pinned */
     bool failed[BATCH_PAGES];
     uint32_t op_count;
-    struct op *ops;  /* BATCH_PAGES * PAGE_RUNS_MAX; context: index + 1 */
+    struct op *ops;  /* BATCH_PAGES * PAGE_RUNS_MAX; context: failed[] of its page */
     uint8_t *copies; /* BATCH_PAGES pages */
 };
 
@@ -467,15 +467,11 @@ void pages_sort(uint32_t *pages, uint32_t count);
 /* ---- write-back, pager_writeback.c ---- */
 
 enum writeback_goal { WRITEBACK_KEEP, WRITEBACK_DROP };
-struct writeback_result {
-    uint32_t claimed; /* bit i: pages[i] was dirty and nobody else's: it was tried */
-    uint32_t dropped; /* bit i: pages[i] is gone */
-};
-/* Writes back those of the pages (at most BATCH_PAGES, ascending) that are DIRTY and that nobody else writes
- * back. KEEP leaves them CLEAN, DROP absent (pinned ones are left alone). Not with a lane held. 0 or the
- * first error; pages that could not be written stay DIRTY. */
-int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t count, enum writeback_goal goal,
-                  uint64_t deadline_ns, struct writeback_result *result_out);
+/* Writes back those of the pages (at most BATCH_PAGES, ascending) that are DIRTY, not pinned, and that nobody
+ * else writes back, and drops them. Not with a lane held. 0 or the first error; pages that could not be
+ * written stay DIRTY. `dropped_out`, bit i: pages[i] is gone. */
+int writeback_drop(struct pager *pager, const uint32_t *pages, uint32_t count, uint64_t deadline_ns,
+                   uint32_t *dropped_out);
 /* Every page of the range as it is now. 0 or the first error. */
 int writeback_range(struct pager *pager, uint32_t first, uint32_t count);
 /* A store came while the page was on its way: 0 when it is DIRTY, -EAGAIN when somebody else was faster. */

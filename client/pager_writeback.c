@@ -4,10 +4,10 @@
  * sent, so a store that comes meanwhile (it faults: the page is protected) neither tears a line nor is lost:
  * it makes the page dirty again, and the copy is what it is compared with once the server has that.
  *
- * A coherent mapping's pages go with a lane in hand: its other lanes may all be held by reads that wait for
- * other clients, who may in turn wait for a page on its way here. Whoever's lease ended meanwhile finds the
- * page taken away (POISONED) when he comes back; the fingerprints are his to give back as long as it is
- * SENDING.
+ * The lane is taken before the first page is claimed: nobody waits long for a page that is BUSY, and of a
+ * coherent mapping the other lanes may all be held by reads that wait for other clients, who may in turn wait
+ * for a page on its way here. Whoever's lease ended meanwhile finds the page taken away (POISONED) when he
+ * comes back; the fingerprints are his to give back as long as it is SENDING.
  *
  * A write whose outcome is unknown may have changed the server's lines: they count as changed from then on
  * (print_force), even if the program puts back what was there.
@@ -18,20 +18,41 @@
 #include <string.h>
 #include <time.h>
 
-#define SHORT_FRAMES 16 /* that leave together where a frame holds less than two pages */
+#include "least.h"
+
+#define SHORT_FRAMES    16 /* that leave together where a frame holds less than two pages */
+#define STRETCH_BATCHES 4  /* of a range, over one lane held */
 
 /* ---- one batch ---- */
 
-static struct writeback *writeback_take(struct pager *pager)
+/* Of the slots one is not for syncs, who have theirs for long: making room must not wait for them. */
+static unsigned slots_for(enum writeback_goal goal)
 {
+    return goal == WRITEBACK_DROP ? WRITEBACKS : WRITEBACKS - 1;
+}
+
+static struct writeback *take_try(struct pager *pager, enum writeback_goal goal)
+{
+    for (unsigned i = slots_for(goal); i-- > 0;)
+        if (!load_relaxed(&pager->writebacks[i].taken) && spin_try(&pager->writebacks[i].taken))
+            return &pager->writebacks[i];
+    return NULL;
+}
+
+/* Not by who has one. */
+static struct writeback *take(struct pager *pager, enum writeback_goal goal)
+{
+    struct writeback *wb;
     unsigned tries = 0;
 
-    for (;;) {
-        for (unsigned i = 0; i < WRITEBACKS; i++)
-            if (!load_relaxed(&pager->writebacks[i].taken) && spin_try(&pager->writebacks[i].taken))
-                return &pager->writebacks[i];
+    while (!(wb = take_try(pager, goal)))
         pager_backoff(&tries);
-    }
+    return wb;
+}
+
+static void give(struct writeback *wb)
+{
+    spin_unlock(&wb->taken);
 }
 
 /* A pinned page cannot be protected: the kernel is writing to it, and would fail half-way. A sync sends what
@@ -57,7 +78,7 @@ static void claim_all(struct pager *pager, struct writeback *wb, const uint32_t 
                       enum writeback_goal goal)
 {
     CHECK(n <= BATCH_PAGES);
-    wb->count = wb->op_count = wb->copied = 0;
+    wb->count = wb->op_count = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!claim(pager, pages[i], goal, &wb->shared[wb->count]))
             continue;
@@ -122,48 +143,36 @@ static void copy_page(struct pager *pager, struct writeback *wb, uint32_t i)
     add_runs(pager, wb, i);
 }
 
-/* Those that were not yet. */
-static void copy_rest(struct pager *pager, struct writeback *wb)
-{
-    while (wb->copied < wb->count)
-        copy_page(pager, wb, wb->copied++);
-}
-
 /* ---- sending ---- */
 
-/* The same, posting what changed. A frame leaves as soon as it is full (short ones, several together: the
- * last of them is not), and the server works on it while the next pages are compared. */
-static void copy_and_post(struct pager *pager, struct writeback *wb, struct lane *lane)
+/* Copies, posting what changed. A frame leaves as soon as it is full (short ones, several together: the last
+ * of them is not), and the server works on it while the next pages are compared. */
+static void copy_and_post(struct pager *pager, struct writeback *wb)
 {
-    const unsigned full = lane_frame_lines(lane);
+    const unsigned full = lane_frame_lines(wb->lane);
     const unsigned enough = full > 2 * PAGE_LINES ? full - PAGE_LINES + 1 : SHORT_FRAMES * full;
     unsigned lines = 0;
 
-    while (wb->copied < wb->count) {
+    for (uint32_t i = 0; i < wb->count; i++) {
         uint32_t op = wb->op_count;
 
-        copy_page(pager, wb, wb->copied++);
+        copy_page(pager, wb, i);
         for (; op < wb->op_count; op++) {
-            lane_post(lane, &wb->ops[op]);
+            lane_post(wb->lane, &wb->ops[op]);
             lines += wb->ops[op].line_count;
         }
-        if (lines < enough || !lane_is_fit(lane))
+        if (lines < enough || !lane_is_fit(wb->lane))
             continue;
-        lane_push(lane);
+        lane_push(wb->lane);
         lines = 0;
     }
 }
 
-/* Nobody waits long for a page that is BUSY: it is copied before anything is waited for. NULL: then there was
- * nothing to send. */
-static struct lane *lane_for(struct pager *pager, struct writeback *wb)
+/* Pages of a coherent mapping go as its agent's. By now they are claimed, so that it is the agent whose pages
+ * they are: another comes only after each page of the one before it was taken away. */
+static bool may_post(const struct pager *pager, const struct writeback *wb)
 {
-    struct lane *lane = wb->lane ? wb->lane : lane_acquire_try(pager->connection);
-
-    if (lane)
-        return lane;
-    copy_rest(pager, wb);
-    return wb->op_count ? lane_acquire(pager->connection) : NULL;
+    return !pager->lost && !load_acquire(&pager->connection->lingering) && (wb->agent || !pager->snooper);
 }
 
 static bool is_done(const struct op *op)
@@ -171,37 +180,34 @@ static bool is_done(const struct op *op)
     return op->finished && op->outcome == 0;
 }
 
-/* One try over those not done yet. The first error, in order. */
-static int send_once(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
+/* Waits for what was posted. The first error, in order. */
+static int collect(struct writeback *wb, uint64_t deadline_ns)
 {
-    struct lane *lane;
     int first = 0;
 
-    if (load_acquire(&pager->connection->lingering)) { /* earlier tries, say */
-        copy_rest(pager, wb);
-        first = wb->op_count ? lane_outlive(pager->connection, wb->lane, deadline_ns) : 0;
-        if (first)
-            return first;
-    }
-    lane = lane_for(pager, wb);
-    if (!lane)
-        return 0;
-    for (uint32_t i = 0; i < wb->op_count; i++)
-        if (!is_done(&wb->ops[i]))
-            lane_post(lane, &wb->ops[i]);
-    copy_and_post(pager, wb, lane);
     for (uint32_t i = 0; i < wb->op_count; i++) {
         struct op *op = &wb->ops[i];
 
-        int rc = op->finished ? op->outcome : lane_wait(lane, op, deadline_ns);
+        int rc = op->finished ? op->outcome : lane_wait(wb->lane, op, deadline_ns);
         if (!op->finished)
-            lane_cancel(lane, op);
+            lane_cancel(wb->lane, op);
         if (rc && !first)
             first = rc;
     }
-    if (!wb->lane)
-        lane_release(lane);
     return first;
+}
+
+/* One more try over those not done yet. */
+static int send_again(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
+{
+    int rc = wb->op_count ? lane_outlive(pager->connection, wb->lane, deadline_ns) : 0;
+
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < wb->op_count; i++)
+        if (!is_done(&wb->ops[i]))
+            lane_post(wb->lane, &wb->ops[i]);
+    return collect(wb, deadline_ns);
 }
 
 static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
@@ -209,24 +215,18 @@ static int send_all(struct pager *pager, struct writeback *wb, uint64_t deadline
     const struct timespec pause = {.tv_nsec = (long)RETRY_PAUSE_NS};
     int rc;
 
-    if (pager->lost) {
-        copy_rest(pager, wb);
+    if (pager->lost)
         return wb->op_count ? -ESTALE : 0;
-    }
-    for (;;) {
-        rc = send_once(pager, wb, deadline_ns);
-        if (rc == 0 || pager_error_is_final(rc) || pager->policy == CXE_GONE_FAIL_FAST ||
-            load_relaxed(&pager->stopping) || (wb->agent && lease_agent(pager) != wb->agent))
-            break;
-        if (deadline_ns != UINT64_MAX && clock_now_ns() >= deadline_ns)
-            break;
+    rc = wb->posted ? collect(wb, deadline_ns) : send_again(pager, wb, deadline_ns);
+    while (rc && !pager_error_is_final(rc) && pager->policy != CXE_GONE_FAIL_FAST &&
+           !load_relaxed(&pager->stopping) && (!wb->agent || lease_agent(pager) == wb->agent) &&
+           (deadline_ns == UINT64_MAX || clock_now_ns() < deadline_ns)) {
         nanosleep(&pause, NULL);
+        rc = send_again(pager, wb, deadline_ns);
     }
     return rc;
 }
 
-/* The same for pages of a coherent mapping. By now they are claimed, so that the agent is the one whose pages
- * they are: another comes only after each page of the one before it was taken away. */
 static int send_all_as_agent(struct pager *pager, struct writeback *wb, uint64_t deadline_ns)
 {
     int rc;
@@ -353,27 +353,71 @@ static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum write
     return dropped;
 }
 
-int writeback_run(struct pager *pager, const uint32_t *pages, uint32_t n, enum writeback_goal goal,
-                  uint64_t deadline_ns, struct writeback_result *result_out)
-{
-    struct writeback *wb = writeback_take(pager);
-    int rc = 0;
+/* ---- a batch from its beginning to its end ---- */
 
-    *result_out = (struct writeback_result){0};
-    wb->lane = pager->snooper ? lane_acquire(pager->connection) : NULL;
+/* Sends what changed; waits for nothing. `lane`: NULL if there is none (pager->lost). Returns which of the
+ * pages were claimed. */
+static uint32_t begin(struct pager *pager, struct writeback *wb, struct lane *lane, const uint32_t *pages,
+                      uint32_t n, enum writeback_goal goal)
+{
+    uint32_t claimed = 0;
+
+    wb->lane = lane;
     claim_all(pager, wb, pages, n, goal);
     wb->agent = pager->snooper ? lease_agent(pager) : 0;
+    protect_all(pager, wb);
+    wb->posted = may_post(pager, wb);
+    if (wb->posted)
+        copy_and_post(pager, wb);
+    else
+        for (uint32_t i = 0; i < wb->count; i++)
+            copy_page(pager, wb, i);
     for (uint32_t i = 0; i < wb->count; i++)
-        result_out->claimed |= 1u << wb->index[i];
-    if (wb->count) {
-        protect_all(pager, wb);
+        claimed |= 1u << wb->index[i];
+    return claimed;
+}
+
+/* Waits for the server. */
+static int end(struct pager *pager, struct writeback *wb, enum writeback_goal goal, uint64_t deadline_ns,
+               uint32_t *dropped_out)
+{
+    int rc = 0;
+
+    if (wb->count)
         rc = pager->snooper ? send_all_as_agent(pager, wb, deadline_ns) : send_all(pager, wb, deadline_ns);
-        copy_rest(pager, wb);
-        result_out->dropped = settle_all(pager, wb, goal);
-    }
-    if (wb->lane)
-        lane_release(wb->lane);
-    spin_unlock(&wb->taken);
+    *dropped_out = settle_all(pager, wb, goal);
+    return rc;
+}
+
+/* NULL: the mapping is lost. Bulk reads of a coherent mapping may wait at the server for other clients, and
+ * what is posted behind them with them if the window is full: then the pages on their way could not be given
+ * up either, for which the others may wait. So they are waited for before any page is claimed. */
+static struct lane *acquire_lane(struct pager *pager, uint64_t deadline_ns)
+{
+    struct lane *lane = pager->lost ? NULL : lane_acquire(pager->connection);
+
+    if (lane && pager->snooper)
+        lane_drain(lane, deadline_ns);
+    return lane;
+}
+
+static void release_lane(struct lane *lane)
+{
+    if (lane)
+        lane_release(lane);
+}
+
+int writeback_drop(struct pager *pager, const uint32_t *pages, uint32_t n, uint64_t deadline_ns,
+                   uint32_t *dropped_out)
+{
+    struct writeback *wb = take(pager, WRITEBACK_DROP);
+    struct lane *lane = acquire_lane(pager, deadline_ns);
+    int rc;
+
+    begin(pager, wb, lane, pages, n, WRITEBACK_DROP);
+    rc = end(pager, wb, WRITEBACK_DROP, deadline_ns, dropped_out);
+    release_lane(lane);
+    give(wb);
     return rc;
 }
 
@@ -404,20 +448,53 @@ static bool still_dirty(struct pager *pager, uint32_t page)
     }
 }
 
+/* Batch by batch; while the server works on one, the next is copied and compared, if there is room for both.
+ * Returns the first error, with nothing begun behind it. `claimed_out`: of each batch. */
+static int write_stretch(struct pager *pager, const uint32_t *pages, uint32_t n,
+                         uint32_t claimed_out[STRETCH_BATCHES])
+{
+    const uint32_t batches = (n + BATCH_PAGES - 1) / BATCH_PAGES;
+    struct writeback *slots[2];
+    struct lane *lane;
+    uint64_t deadline_ns = 0;
+    uint32_t most = 1, begun = 0, ended = 0, dropped;
+    int rc = 0;
+
+    slots[0] = take(pager, WRITEBACK_KEEP);
+    if (batches > 1 && (slots[1] = take_try(pager, WRITEBACK_KEEP)) != NULL)
+        most = 2;
+    lane = acquire_lane(pager, pager_deadline_ns(pager, clock_now_ns()));
+    do {
+        if (rc == 0) /* the server answers: the next batch has all its time */
+            deadline_ns = pager_deadline_ns(pager, clock_now_ns());
+        for (; rc == 0 && begun < batches && begun < ended + most; begun++) {
+            uint32_t from = begun * BATCH_PAGES;
+
+            claimed_out[begun] = begin(pager, slots[begun % most], lane, pages + from,
+                                       (uint32_t)least(BATCH_PAGES, n - from), WRITEBACK_KEEP);
+        }
+        int error = end(pager, slots[ended++ % most], WRITEBACK_KEEP, deadline_ns, &dropped);
+        rc = rc ? rc : error;
+    } while (ended < begun || (rc == 0 && begun < batches));
+    release_lane(lane);
+    for (uint32_t i = 0; i < most; i++)
+        give(slots[i]);
+    return rc;
+}
+
 /* Those that somebody else was writing back are done when he is done, or it is our turn. */
 static int flush(struct pager *pager, uint32_t *pages, uint32_t n)
 {
     while (n) {
-        struct writeback_result result;
-        uint32_t left = 0;
+        uint32_t claimed[STRETCH_BATCHES], left = 0;
+
         pager_write_enter(pager);
-        int rc =
-            writeback_run(pager, pages, n, WRITEBACK_KEEP, pager_deadline_ns(pager, clock_now_ns()), &result);
+        int rc = write_stretch(pager, pages, n, claimed);
         pager_write_leave(pager);
         if (rc)
             return rc;
         for (uint32_t i = 0; i < n; i++)
-            if (!(result.claimed >> i & 1) && still_dirty(pager, pages[i]))
+            if (!(claimed[i / BATCH_PAGES] >> i % BATCH_PAGES & 1) && still_dirty(pager, pages[i]))
                 pages[left++] = pages[i];
         n = left;
     }
@@ -441,14 +518,14 @@ static bool any_lost(struct pager *pager, uint32_t first, uint32_t n)
 
 int writeback_range(struct pager *pager, uint32_t first, uint32_t n)
 {
-    uint32_t pages[BATCH_PAGES], have = 0;
+    uint32_t pages[STRETCH_BATCHES * BATCH_PAGES], have = 0;
 
     for (uint32_t page = first; page < first + n; page++) {
         uint64_t word = load_acquire(&pager->words[page]);
 
         if (page_state(word) == PAGE_DIRTY || page_state(word) == PAGE_BUSY || (word & PAGE_SENDING))
             pages[have++] = page;
-        if (have < BATCH_PAGES)
+        if (have < STRETCH_BATCHES * BATCH_PAGES)
             continue;
         int rc = flush(pager, pages, have);
         if (rc)

@@ -187,7 +187,7 @@ MUTANTS = [
 
     # ---- mappings ----
     Mutant("client/pager_writeback.c", "a page is copied without being protected",
-           "        protect_all(pager, wb);\n        rc =", "        rc =", "unit.client.pager.basic"),
+           "    protect_all(pager, wb);\n    wb->posted", "    wb->posted", "unit.client.pager.basic"),
     Mutant("client/pager_print.c", "a shelf is taken down with fingerprints on it",
            "    if (shelf->used)\n        return;", "", "unit.client.pager.print"),
     Mutant("client/pager.c", "a gate is closed by two at once",
@@ -197,6 +197,11 @@ MUTANTS = [
            "        if (wb->failed[i]) {", "        if (wb->failed[i] && wb->shared[i]) {", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "lines whose write is unknown are compared as if it were not",
            "    print_force(pager, print, wb->changed[i]);", "    print_force(pager, print, 0);", "unit.client.pager.gone"),
+    Mutant("client/pager_writeback.c", "a write-back goes behind a bulk read that waits for another client",
+           "    if (lane && pager->snooper)\n        lane_drain", "    if (0)\n        lane_drain", "unit.client.pager.snoop"),
+    Mutant("client/pager_writeback.c", "a sync that failed goes on with the next batch",
+           "for (; rc == 0 && begun < batches && begun < ended + most; begun++)",
+           "for (; begun < batches && begun < ended + most; begun++)", "unit.client.pager.gone"),
 
     # ---- coherent regions ----
     Mutant("fabricd/executor_coherent.c", "a write leaves the page with who has it",

@@ -306,7 +306,7 @@ void lane_offer_core(struct cxe_connection *connection)
     sched_yield();
 }
 
-struct lane *lane_acquire_try(struct cxe_connection *connection)
+static struct lane *acquire_try(struct cxe_connection *connection)
 {
     static uint32_t next; /* relaxed */
     unsigned start = fetch_add_relaxed(&next, 1u);
@@ -324,7 +324,7 @@ struct lane *lane_acquire(struct cxe_connection *connection)
 {
     struct lane *lane;
 
-    while (!(lane = lane_acquire_try(connection)))
+    while (!(lane = acquire_try(connection)))
         sched_yield();
     return lane;
 }

@@ -138,6 +138,35 @@ Test(gone, dirty_pages_are_kept)
     finish(region, memory);
 }
 
+static void refuse_page_5(const struct op *op)
+{
+    fake->write_error = op->offset == 5 * PAGE ? -EIO : 0;
+}
+
+/* A sync has two batches of 32 pages under way. The one behind the one that failed is seen through, and none
+ * is begun any more; what was not written is dirty. */
+Test(gone, a_sync_ends_with_the_batch_behind_the_one_that_failed)
+{
+    struct cxe_region *region = fake_start(MIB);
+    struct cxe_map_options options = {.gone_policy = CXE_GONE_FAIL_FAST, .flags = CXE_MAP_NO_CLEANER};
+    uint8_t *memory = map_region(region, MIB, options);
+
+    for (unsigned i = 0; i < 160; i++)
+        memory[i * PAGE] = (uint8_t)(fake_byte(i * PAGE) + 1);
+    fake_on_write = refuse_page_5;
+    cr_assert_eq(cxe_sync(memory, MIB), -EIO);
+    fake_on_write = NULL;
+    fake->write_error = 0;
+    check_valid(memory);
+    for (unsigned i = 0; i < 160; i++)
+        cr_assert_eq(fake_memory(region)[i * PAGE] != fake_byte(i * PAGE), i < 64 && i != 5, "page %u", i);
+    cr_assert_eq(info_of(memory).dirty_bytes, (1 + 160 - 64) * PAGE);
+    cr_assert_eq(cxe_sync(memory, MIB), 0);
+    for (unsigned i = 0; i < 160; i++)
+        cr_assert_eq(fake_memory(region)[i * PAGE], (uint8_t)(fake_byte(i * PAGE) + 1), "page %u", i);
+    finish(region, memory);
+}
+
 /* Its changes have nowhere to go any more. Who says that they may be lost can leave, and nobody else. */
 Test(gone, changes_of_a_deleted_region_can_be_given_up)
 {

@@ -367,6 +367,38 @@ Test(snoop, a_page_on_its_way_home_is_given_up_when_it_has_arrived)
     stop();
 }
 
+static void *sync_one(void *page)
+{
+    cr_assert_eq(cxe_sync(page, PAGE), 0, "%s", cxe_last_error());
+    return NULL;
+}
+
+/* A bulk read waits at the server for another client, and what is posted behind it on its lane may have to
+ * wait as well. If that were a write-back, its page could not be given up, and the other client may wait for
+ * it. */
+Test(snoop, a_page_does_not_wait_for_a_bulk_read_that_waits_for_others)
+{
+    pthread_t syncers[8]; /* one of them at least comes to that lane */
+
+    start(4 * MIB, 4 * MIB, (struct cxe_map_options){.flags = CXE_MAP_NO_CLEANER});
+    for (unsigned i = 0; i < 8; i++)
+        memory[i * PAGE] = 41;
+    fake_reserve(40);
+    cr_assert_eq(cxe_prefetch(memory + 32 * PAGE, 16 * PAGE), 0);
+    for (unsigned i = 0; i < 8; i++)
+        pthread_create(&syncers[i], NULL, sync_one, memory + i * PAGE);
+    while (info_of(memory).dirty_bytes > PAGE)
+        pause_a_moment();
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert_eq(snoop(i, BI_SNP_INV), BI_STATE_INVALID);
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert_eq(at_server(i * PAGE), 41);
+    fake_unreserve(40);
+    for (unsigned i = 0; i < 8; i++)
+        pthread_join(syncers[i], NULL);
+    stop();
+}
+
 Test(snoop, a_poisoned_page_is_not_here)
 {
     start(MIB, MIB, (struct cxe_map_options){0});
