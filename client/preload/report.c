@@ -162,7 +162,7 @@ void report_fork(void)
 
 static int start_thread(void)
 {
-    pthread_t thread;
+    static pthread_t thread; /* it may be made later, see threads.h; it ends with the process */
     sigset_t all, saved;
     int error;
 
@@ -170,8 +170,6 @@ static int start_thread(void)
     pthread_sigmask(SIG_SETMASK, &all, &saved);
     error = pthread_create(&thread, NULL, report_main, NULL);
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
-    if (!error)
-        pthread_detach(thread);
     return -error;
 }
 

@@ -17,7 +17,8 @@ void threads_defer(void);
 /* Makes those that were noted, and from now on at once. */
 void threads_start(void);
 
-/* pthread_create for the library. EAGAIN: too many are noted. */
+/* pthread_create for the library. EAGAIN: too many are noted. `thread` must last: of one that is noted, it is
+ * written when that is made, and says nothing before. */
 int threads_create(pthread_t *thread, const pthread_attr_t *attributes, thread_main *main, void *argument);
 
 #endif
