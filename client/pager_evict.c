@@ -179,8 +179,8 @@ static void requeue(struct pager *pager, struct ring *ring, const uint32_t *page
     spin_unlock(&pager->queue_lock);
 }
 
-/* Takes a batch from the head, and drops what is clean. */
-static void take_batch(struct pager *pager, struct batch *batch)
+/* Takes up to `most` pages from the head, and drops what is clean. */
+static void take_batch(struct pager *pager, uint32_t most, struct batch *batch)
 {
     uint32_t pages[BATCH_PAGES], n = 0;
 
@@ -188,7 +188,7 @@ static void take_batch(struct pager *pager, struct batch *batch)
     spin_lock(&pager->queue_lock);
     bool probation = pager->probation.count > pager->probation_pages || !pager->hot.count;
     batch->ring = probation ? &pager->probation : &pager->hot;
-    while (n < BATCH_PAGES && batch->ring->count)
+    while (n < most && batch->ring->count)
         pages[n++] = ring_pop(batch->ring);
     spin_unlock(&pager->queue_lock);
 
@@ -220,9 +220,9 @@ static int write_out(struct pager *pager, struct batch *batch, uint64_t deadline
     return rc < 0 ? rc : (int)(batch->dirty_count - kept);
 }
 
-static int drop_clean(struct pager *pager, struct batch *batch)
+static int drop_clean(struct pager *pager, uint32_t most, struct batch *batch)
 {
-    take_batch(pager, batch);
+    take_batch(pager, most, batch);
     put_back_dirty(pager, batch);
     return (int)batch->clean_count;
 }
@@ -233,12 +233,12 @@ int evict_batch(struct pager *pager, uint64_t deadline_ns)
     int rc = 0;
 
     if (!pager_write_enter_try(pager)) {
-        rc = drop_clean(pager, &batch);
+        rc = drop_clean(pager, BATCH_PAGES, &batch);
         if (!rc && !pager_is_forking(pager))
             pager_write_wait(pager);
         return rc;
     }
-    take_batch(pager, &batch);
+    take_batch(pager, BATCH_PAGES, &batch);
     if (batch.clean_count > BATCH_PAGES / 4)
         put_back_dirty(pager, &batch);
     else if (batch.dirty_count)
@@ -247,13 +247,13 @@ int evict_batch(struct pager *pager, uint64_t deadline_ns)
     return rc < 0 && !batch.clean_count ? rc : (int)batch.clean_count + (rc > 0 ? rc : 0);
 }
 
-void evict_ahead(struct pager *pager)
+void evict_ahead(struct pager *pager, uint32_t most)
 {
     struct batch batch;
 
     if (load_relaxed(&pager->free_pages) >= (int32_t)pager->low_pages)
         return;
-    drop_clean(pager, &batch);
+    drop_clean(pager, most, &batch);
     if (batch.dirty_count > batch.clean_count)
         thread_call_cleaner(pager);
 }

@@ -115,7 +115,7 @@ static int read_once(struct fault *fault, struct demand *demand, uint32_t agent)
     lane_post(lane, &demand->op);
     read_ahead(fault, lane);
     lane_push(lane);
-    evict_ahead(pager);
+    evict_ahead(pager, AHEAD_PAGES);
     int rc = lane_wait(lane, &demand->op, fault->deadline_ns);
     if (!demand->op.finished)
         lane_cancel(lane, &demand->op);
@@ -313,7 +313,7 @@ static int install_zeros(struct fault *fault, uint64_t word)
     }
     if (fault->write)
         fetch_add_relaxed(&pager->dirty_pages, done);
-    evict_ahead(pager);
+    evict_ahead(pager, BATCH_PAGES);
     return done ? 0 : -EFAULT;
 }
 

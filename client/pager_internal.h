@@ -71,6 +71,7 @@ static inline uint64_t page_with(uint64_t word, enum page_state state, uint32_t 
 #define STREAM_DEPTH_MAX  6  /* bulk reads ahead of one stream */
 #define WRITEBACKS        4  /* write-backs in flight */
 #define BATCH_PAGES       32 /* pages of one, and of one eviction */
+#define AHEAD_PAGES       4  /* scattered ones that can be dropped while one is fetched */
 #define PAGE_RUNS_MAX     (PAGE_LINES / 2)
 #define ADVICES_MAX       16
 #define CLONES_MAX        16
@@ -451,9 +452,9 @@ void evict_unreserve(struct pager *pager, uint32_t pages);
 void evict_enqueue(struct pager *pager, uint32_t page, bool hot);
 bool evict_is_ghost(const struct pager *pager, uint64_t word);
 
-/* Makes room when little is left: drops clean pages, calls the cleaner for dirty ones. Never blocks and needs
- * no lane, so it runs while a fetch is under way. */
-void evict_ahead(struct pager *pager);
+/* Makes room when little is left: drops clean pages of the `most` (up to BATCH_PAGES) that are next, calls
+ * the cleaner for dirty ones. Never blocks and needs no lane, so it runs while a fetch is under way. */
+void evict_ahead(struct pager *pager, uint32_t most);
 
 /* Makes room from one batch at the head of the queues, with write-backs if need be. Not with a lane held.
  * Returns pages freed, or what went wrong with a write-back. */

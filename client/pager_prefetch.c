@@ -482,7 +482,7 @@ static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
         return;
     post_all(pager, fetch->lane, fetches, n);
     lane_progress(fetch->lane);
-    evict_ahead(pager);
+    evict_ahead(pager, BATCH_PAGES);
     wait_for_all(fetch->lane, fetch, fault->deadline_ns);
     lane_release(fetch->lane);
 }
@@ -550,7 +550,7 @@ void prefetch_range(struct pager *pager, uint32_t first, uint32_t n)
 
     if (!pager->fetch_count || pager->lost || !n)
         return;
-    evict_ahead(pager);
+    evict_ahead(pager, BATCH_PAGES);
     struct lane *lane = lane_acquire(pager->connection);
     spin_lock(&pager->stream_lock);
     follow_new(pager, first + n < pager->page_count ? first + n : first);
