@@ -289,20 +289,50 @@ PROGRAMS = {"gups": ({"updates": False}, 256 << 20), "stream": ({"triad": False}
             "sort": ({"sort": True}, 1 << 30)}
 
 
-def programs(bench):
-    """How much slower does a program get as less and less of its memory is local?"""
-    for workload, (figures, bytes_) in PROGRAMS.items():
-        bytes_ = bench.sized(bytes_, 64 << 20)
-        with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool, contextlib.ExitStack() as stack:
-            systems = [runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off"),
-                       runs.OnPool(pool, bench.folder, bytes_ * 2, name="cxe, encrypted")]
-            for name in ("zram", "swap file"):
-                try:
-                    swap = stack.enter_context(bench.rival(rivals.Swap, zram=name == "zram", swap_bytes=bytes_ * 2))
-                    systems.append(runs.OnSwap(swap, name))
-                except rivals.Missing as missing:
-                    bench.figures.skip(f"program.{workload}.{name}", str(missing))
-            slow_down(bench, workload, figures, bytes_, systems)
+def program(bench, workload):
+    """It alone, under cxe run and under a cgroup with swap."""
+    figures, bytes_ = PROGRAMS[workload]
+    bytes_ = bench.sized(bytes_, 64 << 20)
+    with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool, contextlib.ExitStack() as stack:
+        systems = [runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off"),
+                   runs.OnPool(pool, bench.folder, bytes_ * 2, name="cxe, encrypted")]
+        for name in ("zram", "swap file"):
+            try:
+                swap = stack.enter_context(bench.rival(rivals.Swap, zram=name == "zram", swap_bytes=bytes_ * 2))
+                systems.append(runs.OnSwap(swap, name))
+            except rivals.Missing as missing:
+                bench.figures.skip(f"program.{workload}.{name}", str(missing))
+        slow_down(bench, workload, figures, bytes_, systems)
+
+
+def program_gups(bench):
+    """How much slower do updates at random places get as less and less of their table is local?"""
+    program(bench, "gups")
+
+
+def program_stream(bench):
+    """How much slower do sweeps over large arrays get as less and less of them is local?"""
+    program(bench, "stream")
+
+
+def program_chase(bench):
+    """How much slower is a chain of pointers as less and less of it is local?"""
+    program(bench, "chase")
+
+
+def program_graph(bench):
+    """How much slower are BFS and PageRank as less and less of the graph is local?"""
+    program(bench, "graph")
+
+
+def program_zipf(bench):
+    """How much slower is a hash table with popular keys as less and less of it is local?"""
+    program(bench, "zipf")
+
+
+def program_sort(bench):
+    """How much slower is quicksort as less and less of the array is local?"""
+    program(bench, "sort")
 
 
 def slow_down(bench, workload, figures, bytes_, systems):
@@ -470,7 +500,8 @@ def available_bytes():
 
 QUESTIONS = [lines, depth, frames, open_loop, get_64_bytes, pipelined, pages, faults, load, write_back, page_rivals,
              scan_and_stream, hash_table, redis_half_local, sqlite_in_memory, sharing, idle, scale,
-             programs]  # last: it takes longer than all the others
+             # Last: they take longer than all the others.
+             program_gups, program_stream, program_chase, program_graph, program_zipf, program_sort]
 
 
 def parse():
