@@ -5,6 +5,7 @@
  * everywhere.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "workload.h"
 
@@ -14,18 +15,25 @@ struct node {
     uint64_t padding[6];
 };
 
-/* One cycle through all: Sattolo's shuffle of the links. */
-static void link_nodes(struct node *nodes, uint64_t count, uint64_t *state)
+/* One cycle through all: Sattolo's shuffle. Of numbers, so that the nodes themselves are gone through in
+ * order: to link far memory by far memory would take longer than what is measured. */
+static void link_nodes(struct node *nodes, uint32_t count, uint64_t *state)
 {
-    for (uint64_t i = 0; i < count; i++)
-        nodes[i] = (struct node){.next = &nodes[i], .number = i};
-    for (uint64_t i = count - 1; i > 0; i--) {
-        uint64_t j = random_below(state, i);
-        struct node *next = nodes[i].next;
+    uint32_t *next = malloc(count * sizeof(*next));
 
-        nodes[i].next = nodes[j].next;
-        nodes[j].next = next;
+    if (!next)
+        workload_fail("no memory");
+    for (uint32_t i = 0; i < count; i++)
+        next[i] = i;
+    for (uint32_t i = count - 1; i > 0; i--) {
+        uint32_t j = (uint32_t)random_below(state, i), was = next[i];
+
+        next[i] = next[j];
+        next[j] = was;
     }
+    for (uint32_t i = 0; i < count; i++)
+        nodes[i] = (struct node){.next = &nodes[next[i]], .number = i};
+    free(next);
 }
 
 int main(int argc, char **argv)
@@ -43,7 +51,9 @@ int main(int argc, char **argv)
     count = workload.bytes / sizeof(*nodes);
     hops = workload.work ? workload.work : count;
     nodes = workload_memory(&workload, count * sizeof(*nodes));
-    link_nodes(nodes, count, &workload.seed);
+    if (count > UINT32_MAX)
+        workload_fail("too many nodes");
+    link_nodes(nodes, (uint32_t)count, &workload.seed);
     at = nodes;
     start = seconds_now();
     for (uint64_t i = 0; i < hops; i++) {
