@@ -348,15 +348,6 @@ bool connection_async_signal_safe(const struct cxe_connection *connection)
     return connection->lanes[0]->endpoint->async_signal_safe;
 }
 
-/* For who is in no hurry: spinning for it would take the core from the one who has it. */
-static void hold_patiently(struct lane *lane)
-{
-    const struct timespec moment = {.tv_nsec = 20 * (long)NS_PER_US};
-
-    while (!lane_hold_try(lane))
-        nanosleep(&moment, NULL);
-}
-
 int cxe_connection_info(struct cxe_connection *connection, struct cxe_connection_info *info_out)
 {
     struct cxe_connection_info info = {.lanes = connection->lane_count, .encrypted = connection->encrypted};
@@ -364,7 +355,7 @@ int cxe_connection_info(struct cxe_connection *connection, struct cxe_connection
     for (unsigned i = 0; i < connection->lane_count; i++) {
         struct lane *lane = connection->lanes[i];
 
-        hold_patiently(lane);
+        lane_hold(lane);
         info.sent_frames += lane->endpoint->sent_frames;
         info.sent_bytes += lane->endpoint->sent_bytes;
         info.received_frames += lane->endpoint->received_frames;

@@ -32,12 +32,10 @@ bool lane_hold_try(struct lane *lane)
 
 void lane_hold(struct lane *lane)
 {
-    for (unsigned spins = 0; !lane_hold_try(lane); spins++) {
-        if (spins < LOCK_SPINS)
-            cpu_relax();
-        else
-            sched_yield();
-    }
+    const struct timespec moment = {.tv_nsec = 20 * (long)NS_PER_US};
+
+    while (!lane_hold_try(lane)) /* spinning would take the core from the one who has it */
+        nanosleep(&moment, NULL);
 }
 
 void lane_release(struct lane *lane)

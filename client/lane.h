@@ -73,8 +73,9 @@ void lane_close(struct lane *lane, bool tell);
 
 /* A free lane of the connection, held. Spins, and yields, while all are taken. Release it soon. */
 struct lane *lane_acquire(struct cxe_connection *connection);
-/* This very lane, held: for who waits for an operation that somebody else started (a prefetch). */
+/* This very lane, held; sleeps in between while it is taken, so for who is in no hurry. */
 void lane_hold(struct lane *lane);
+/* The same at once or not at all: for who waits for what somebody else started over it (a prefetch). */
 bool lane_hold_try(struct lane *lane);
 void lane_release(struct lane *lane);
 

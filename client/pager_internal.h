@@ -467,7 +467,6 @@ void pages_sort(uint32_t *pages, uint32_t count);
 
 /* ---- write-back, pager_writeback.c ---- */
 
-enum writeback_goal { WRITEBACK_KEEP, WRITEBACK_DROP };
 /* Writes back those of the pages (at most BATCH_PAGES, ascending) that are DIRTY, not pinned, and that nobody
  * else writes back, and drops them. Not with a lane held. 0 or the first error; pages that could not be
  * written stay DIRTY. `dropped_out`, bit i: pages[i] is gone. */

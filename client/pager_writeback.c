@@ -23,6 +23,9 @@
 #define SHORT_FRAMES    16 /* that leave together where a frame holds less than two pages */
 #define STRETCH_BATCHES 4  /* of a range, over one lane held */
 
+/* What becomes of the pages: clean ones, or absent. */
+enum writeback_goal { WRITEBACK_KEEP, WRITEBACK_DROP };
+
 /* ---- one batch ---- */
 
 /* Of the slots one is not for syncs, who have theirs for long: making room must not wait for them. */
