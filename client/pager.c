@@ -285,7 +285,6 @@ static void size_up(struct pager *pager)
     pager->shelves_warm_most = (uint32_t)least(pager->cache_pages / 64, SHELVES_WARM - 1);
     pager->free_pages = (int32_t)pager->cache_pages;
     pager->low_pages = pager->cache_pages < most ? clamp(pager->cache_pages / 32, 4, 512) : 0;
-    pager->high_pages = pager->low_pages * 2;
     pager->probation_pages = pager->cache_pages / 4;
     pager->probation.capacity = pager->hot.capacity =
         power_of_two(2 * pager->cache_pages + BATCH_PAGES * (WRITEBACKS + 2) * 2);
@@ -336,7 +335,7 @@ static uint64_t divide(struct pager *pager, uint8_t *arena)
     return at - (uintptr_t)arena;
 }
 
-static int arena_open(struct pager *pager, bool zero_fill)
+static int arena_open(struct pager *pager)
 {
     size_up(pager);
     pager->arena_bytes = divide(pager, NULL);
@@ -344,8 +343,9 @@ static int arena_open(struct pager *pager, bool zero_fill)
     if (!pager->arena)
         return fail(-ENOMEM, "no memory for the tables of a mapping of %" PRIu64 " bytes", pager->bytes);
     divide(pager, pager->arena);
-    for (uint32_t i = 0; zero_fill && !pager->snooper && i < pager->page_count; i++)
+    for (uint32_t i = 0; pager->exclusive && i < pager->page_count; i++)
         pager->words[i] = PAGE_ZERO | PAGE_SERVER_ZERO;
+    pager->nonzero_pages = pager->exclusive ? 0 : pager->page_count;
     int rc = print_init(pager);
     if (rc)
         munmap(pager->arena, pager->arena_bytes);
@@ -479,13 +479,13 @@ static struct pager *pager_new(struct cxe_region *region, const struct cxe_map_o
     return pager;
 }
 
-static int open_locked(struct pager *pager, const struct cxe_map_options *options, bool zero_fill)
+static int open_locked(struct pager *pager, const struct cxe_map_options *options)
 {
     int rc = range_open(pager, options->address); /* first: our own memory must not take the place */
 
     if (rc)
         return rc;
-    rc = arena_open(pager, zero_fill);
+    rc = arena_open(pager);
     if (rc)
         goto unmap_range;
     rc = kernel_open(pager);
@@ -530,8 +530,9 @@ int pager_open(struct cxe_region *region, const struct cxe_map_options *options,
     rc = is_coherent(region) ? snoop_open(pager) : 0;
     if (rc)
         goto free_pager;
+    pager->exclusive = more && more->new_region && !pager->snooper;
     pager_table_lock();
-    rc = open_locked(pager, options, more && more->zero_fill);
+    rc = open_locked(pager, options);
     pager_table_unlock();
     if (rc)
         goto close_snooper;

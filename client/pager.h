@@ -55,9 +55,10 @@ static inline struct pager *pager_find(const void *address)
 
 /* What cxe_map does not offer to everyone. */
 struct pager_options {
-    /* The region is new and nobody else writes it: every page is known to be zero at the server, so a first
-     * touch needs no network. Means nothing where the mapping is coherent. */
-    bool zero_fill;
+    /* The region is new, and nobody else stores to it. So every page is known to be zero at the server, and a
+     * first touch needs no network; and pages may be written back whole. Means nothing where the mapping is
+     * coherent. */
+    bool new_region;
 };
 
 /* cxe_map, with more options (NULL: none). Ordinary. */

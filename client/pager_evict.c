@@ -95,11 +95,11 @@ bool evict_is_ghost(const struct pager *pager, uint64_t word)
 
 /* ---- room ---- */
 
-bool evict_reserve_try(struct pager *pager, uint32_t keep_free)
+bool evict_reserve_try(struct pager *pager, int32_t keep_free)
 {
     int32_t have = load_relaxed(&pager->free_pages);
 
-    while (have > (int32_t)keep_free)
+    while (have > keep_free)
         if (cas_acq_rel(&pager->free_pages, &have, have - 1))
             return true;
     return false;
@@ -251,7 +251,7 @@ void evict_ahead(struct pager *pager, uint32_t most)
 {
     struct batch batch;
 
-    if (load_relaxed(&pager->free_pages) >= (int32_t)pager->low_pages)
+    if (load_relaxed(&pager->free_pages) >= evict_spare_pages(pager))
         return;
     drop_clean(pager, most, &batch);
     if (batch.dirty_count > batch.clean_count)

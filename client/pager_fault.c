@@ -193,15 +193,12 @@ static int read_valid_page(struct fault *fault, struct demand *demand)
     return rc;
 }
 
-static bool needs_print(const struct fault *fault)
+/* Before the page is ours: room may have to be made. What begins as zeros is compared with zeros. */
+static int reserve(struct fault *fault, bool page, uint64_t word)
 {
-    return fault->write && print_needed(fault->pager);
-}
+    bool print = fault->write && !(word & PAGE_ZERO) && print_needed(fault->pager);
 
-/* Before the page is ours: room may have to be made. */
-static int reserve(struct fault *fault, bool page)
-{
-    return evict_reserve(fault->pager, fault->deadline_ns, page, needs_print(fault) ? &fault->print : NULL);
+    return evict_reserve(fault->pager, fault->deadline_ns, page, print ? &fault->print : NULL);
 }
 
 static uint32_t use_print(struct fault *fault)
@@ -244,69 +241,51 @@ static int fetch(struct fault *fault, bool hot)
 }
 
 /* A page that is known to be zero here and at the server, taken as one that faulted is. */
-static bool claim_zero(struct fault *fault, uint32_t page, uint32_t *print_out)
+static bool claim_zero(struct pager *pager, uint32_t page)
 {
     const uint64_t want = PAGE_ZERO | PAGE_SERVER_ZERO;
-    struct pager *pager = fault->pager;
     uint64_t word = load_relaxed(&pager->words[page]);
 
     if (page_state(word) != PAGE_ABSENT || (word & want) != want ||
-        !evict_reserve_try(pager, pager->low_pages))
+        !evict_reserve_try(pager, evict_spare_pages(pager)))
         return false;
-    if (needs_print(fault))
-        *print_out = print_take(pager, false);
-    if ((!needs_print(fault) || *print_out != PRINT_NONE) &&
-        page_claim(pager, page, &word, page_with(word, PAGE_FETCHING, 0)))
+    if (page_claim(pager, page, &word, page_with(word, PAGE_FETCHING, 0)))
         return true;
-    print_give(pager, *print_out);
     evict_unreserve(pager, 1);
     return false;
 }
 
 /* Neighbours, too. Returns how many there are with the first. */
-static uint32_t claim_zeros(struct fault *fault, uint32_t most, uint32_t prints[FETCH_PAGES])
+static uint32_t claim_zeros(struct pager *pager, uint32_t first, uint32_t most)
 {
     uint32_t n = 1;
 
-    while (n < most && claim_zero(fault, fault->page + n, &prints[n]))
+    while (n < most && claim_zero(pager, first + n))
         n++;
     return n;
-}
-
-/* What the server has of a page that is zeros here. */
-static void set_print_of_zeros(struct pager *pager, uint32_t print, uint64_t word)
-{
-    if (word & PAGE_SERVER_ZERO)
-        print_set_zeros(pager, print);
-    else
-        print_set_unknown(pager, print);
 }
 
 /* No network. */
 static int install_zeros(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    uint32_t prints[FETCH_PAGES] = {use_print(fault)};
     uint32_t run = 1;
 
     if (word & PAGE_SERVER_ZERO)
-        run = claim_zeros(fault, prefetch_zero_run(pager, fault->page), prints);
-    for (uint32_t i = 0; fault->write && i < run; i++) {
-        set_print_of_zeros(pager, prints[i], word);
+        run = claim_zeros(pager, fault->page, prefetch_zero_run(pager, fault->page));
+    for (uint32_t i = 0; fault->write && i < run; i++)
         page_move(pager, fault->page + i, PAGE_BUSY, 0, 0);
-    }
     uint32_t done = install(fault, zeros, run, !fault->write);
     for (uint32_t i = 0; i < run; i++) {
         uint32_t page = fault->page + i;
 
         if (i >= done) {
-            print_give(pager, prints[i]);
             page_leave(pager, page, PAGE_ABSENT, 0, 0, 0);
             evict_unreserve(pager, 1);
             continue;
         }
         if (fault->write)
-            page_leave(pager, page, PAGE_DIRTY, prints[i], PAGE_ZERO, 0);
+            page_leave(pager, page, PAGE_DIRTY, PRINT_NONE, PAGE_ZERO, 0);
         else
             page_leave(pager, page, PAGE_CLEAN, 0, 0, 0);
         evict_enqueue(pager, page, false);
@@ -320,7 +299,7 @@ static int install_zeros(struct fault *fault, uint64_t word)
 static int bring_in(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
-    int rc = reserve(fault, true);
+    int rc = reserve(fault, true, word);
     bool hot = evict_is_ghost(pager, word);
 
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_FETCHING, 0) | (hot ? PAGE_HOT : 0))) {
@@ -352,7 +331,7 @@ static int vanished_clean(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
 
-    if (reserve(fault, false))
+    if (reserve(fault, false, word))
         return -EFAULT;
     if (pager->snooper)
         return refetch(fault, word);
@@ -388,23 +367,21 @@ static int upgrade(struct fault *fault, uint64_t word)
 {
     struct pager *pager = fault->pager;
 
-    if (reserve(fault, false))
+    if (reserve(fault, false, word))
         return -EFAULT;
     if (pager->snooper && !(word & PAGE_OWNED))
         return refetch(fault, word);
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
         return -EAGAIN;
-    if (word & PAGE_ZERO)
-        set_print_of_zeros(pager, fault->print, word);
-    else
-        print_set(pager, fault->print, page_address(pager, fault->page));
+    uint32_t print = word & PAGE_ZERO ? PRINT_NONE : use_print(fault);
+    print_set(pager, print, page_address(pager, fault->page));
     if (uffd_protect(pager, fault->page, 1, false)) {
         page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
         return -EFAULT;
     }
     if (pager->snooper)
         snoop_note_grant(pager, fault->page);
-    page_leave(pager, fault->page, PAGE_DIRTY, use_print(fault), PAGE_ZERO, 0);
+    page_leave(pager, fault->page, PAGE_DIRTY, print, PAGE_ZERO, 0);
     fetch_add_relaxed(&pager->dirty_pages, 1u);
     return 0;
 }

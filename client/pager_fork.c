@@ -52,7 +52,7 @@ bool pager_is_forking(struct pager *pager)
 /* With write-backs stopped, room can only come from clean pages; there should be some. */
 static void spare_room(struct pager *pager)
 {
-    for (unsigned tries = 0; tries < 16 && load_relaxed(&pager->free_pages) < (int32_t)pager->low_pages;
+    for (unsigned tries = 0; tries < 16 && load_relaxed(&pager->free_pages) < evict_spare_pages(pager);
          tries++)
         if (evict_batch(pager, clock_now_ns() + FAIL_FAST_NS) <= 0)
             return;

@@ -144,7 +144,6 @@ struct fetch {
 struct print {
     uint64_t lines[PAGE_LINES];
     uint64_t force; /* send these whatever they are: an earlier try may have changed the server's */
-    uint64_t zeros; /* the page was zeros; `lines` says nothing */
 };
 
 /* A page's place in the cache that holds fingerprints instead. */
@@ -225,7 +224,8 @@ struct pager {
     struct snooper *snooper; /* NULL: the mapping is private */
     uint64_t gone_deadline_ns;
     uint32_t flags;
-    uint32_t cache_pages, low_pages, high_pages, probation_pages;
+    bool exclusive; /* nobody else stores to the region */
+    uint32_t cache_pages, low_pages, probation_pages;
     uint32_t fetch_count, fetch_pages, shelf_count;
     uint64_t *words; /* one for each page */
     uint8_t *arena;  /* prints, buffers */
@@ -257,7 +257,8 @@ struct pager {
     uint32_t shelves_warm_count, shelves_warm_most;
     uint32_t shelf_open; /* first of the list of those with places, as number + 1 */
 
-    int32_t free_pages; /* how many more may come in */
+    int32_t free_pages;     /* how many more may come in */
+    uint32_t nonzero_pages; /* here or at the server: those not marked ZERO */
     uint32_t dirty_pages, pinned_pages;
     uint32_t evictions; /* counts, skips 0: ghosts are as old as the difference */
 
@@ -303,32 +304,35 @@ bool pager_error_is_final(int error);
 
 /* ---- page words ---- */
 
+/* Every change of a word goes through here, but for pins. */
+static inline bool page_claim(struct pager *pager, uint32_t page, uint64_t *old, uint64_t new)
+{
+    if (!cas_acq_rel(&pager->words[page], old, new))
+        return false;
+    if ((*old ^ new) & PAGE_ZERO)
+        fetch_add_relaxed(&pager->nonzero_pages, new &PAGE_ZERO ? UINT32_MAX : 1u);
+    return true;
+}
 /* Leaves an owned state. Others may change pins and flags meanwhile, hence a loop. */
 static inline uint64_t page_leave(struct pager *pager, uint32_t page, enum page_state state, uint32_t extra,
                                   uint64_t clear, uint64_t set)
 {
-    uint64_t *word = &pager->words[page];
-    uint64_t old = load_relaxed(word);
+    uint64_t old = load_relaxed(&pager->words[page]);
     uint64_t new;
 
     do
         new = (page_with(old, state, extra) & ~clear) | set;
-    while (!cas_acq_rel(word, &old, new));
+    while (!page_claim(pager, page, &old, new));
     return new;
 }
 /* The same, keeping whatever the extra field holds by then. */
 static inline void page_move(struct pager *pager, uint32_t page, enum page_state state, uint64_t clear,
                              uint64_t set)
 {
-    uint64_t *word = &pager->words[page];
-    uint64_t old = load_relaxed(word);
+    uint64_t old = load_relaxed(&pager->words[page]);
 
-    while (!cas_acq_rel(word, &old, page_with((old & ~clear) | set, state, page_extra(old))))
+    while (!page_claim(pager, page, &old, page_with((old & ~clear) | set, state, page_extra(old))))
         ;
-}
-static inline bool page_claim(struct pager *pager, uint32_t page, uint64_t *word, uint64_t new)
-{
-    return cas_acq_rel(&pager->words[page], word, new);
 }
 static inline uint8_t *page_address(const struct pager *pager, uint32_t page)
 {
@@ -373,21 +377,14 @@ int print_init(struct pager *pager);
  * many, if need be. */
 uint32_t print_take(struct pager *pager, bool by_force);
 void print_give(struct pager *pager, uint32_t print);
-/* What the server has: this page; zeros; nothing that is known, so that every line is sent. */
+/* What the server has. */
 void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
-void print_set_zeros(struct pager *pager, uint32_t print);
-void print_set_unknown(struct pager *pager, uint32_t print);
-bool print_is_zeros(struct pager *pager, uint32_t print);
 /* Bit i: line i is not as it was, or is to be sent in any case. */
 uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page);
+uint64_t lines_not_zero(const uint8_t *page);
 /* Out of a mapping, while the page is protected. */
 void page_copy(uint8_t *to, const uint8_t *page);
 void print_force(struct pager *pager, uint32_t print, uint64_t lines);
-/* Does a page that becomes dirty need fingerprints? */
-static inline bool print_needed(const struct pager *pager)
-{
-    return pager->shelf_count > 0;
-}
 
 /* ---- the gate: fork waits until nobody is inside ---- */
 
@@ -439,6 +436,27 @@ bool uffd_page_present(struct pager *pager, uint32_t page);
 
 /* ---- the cache, pager_evict.c ---- */
 
+/* All that the program has stored has room here, without any fingerprints: then nothing has to leave. */
+static inline bool evict_all_fit(const struct pager *pager)
+{
+    return pager->exclusive && load_relaxed(&pager->nonzero_pages) <= pager->cache_pages;
+}
+/* So many places are kept free, for who comes next. */
+static inline int32_t evict_spare_pages(const struct pager *pager)
+{
+    return evict_all_fit(pager) ? 0 : (int32_t)pager->low_pages;
+}
+
+/* Is a page that becomes dirty worth fingerprints? Where nobody else stores it can be written whole, and more
+ * pages fit: an eighth at best. That saves a share of the misses, the greater the fewer there are. With half
+ * of the memory here and random stores it is an eighth of them, which is about what is lost with sending 64
+ * lines for one (measured: docs/PAGER.md). */
+static inline bool print_needed(const struct pager *pager)
+{
+    return pager->shelf_count > 0 &&
+           !(pager->exclusive && load_relaxed(&pager->nonzero_pages) / 2 <= pager->cache_pages);
+}
+
 /* Takes the right to bring in one page (`page`), and room for its fingerprints (*print, unless there is some
  * already; NULL: it needs none), making room if need be. Not with a lane held. -ETIMEDOUT, or why nothing can
  * be written back: then there is neither. */
@@ -446,7 +464,7 @@ int evict_reserve(struct pager *pager, uint64_t deadline_ns, bool page, uint32_t
 /* Takes the right where there is none: one too many. */
 void evict_overdraw(struct pager *pager);
 /* The same without making room, and only if more than `keep_free` are free. */
-bool evict_reserve_try(struct pager *pager, uint32_t keep_free);
+bool evict_reserve_try(struct pager *pager, int32_t keep_free);
 void evict_unreserve(struct pager *pager, uint32_t pages);
 /* After a page was installed (it is in its new state). */
 void evict_enqueue(struct pager *pager, uint32_t page, bool hot);

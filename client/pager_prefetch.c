@@ -228,7 +228,7 @@ static void fill(struct pager *pager, struct stream *stream, uint32_t most, stru
             return;
         uint64_t word = load_relaxed(&pager->words[page]);
         if (page_state(word) == PAGE_ABSENT && !(word & PAGE_ZERO)) {
-            if (!evict_reserve_try(pager, pager->low_pages / 2))
+            if (!evict_reserve_try(pager, evict_spare_pages(pager) / 2))
                 return;
             if (page_claim(pager, page, &word, page_with(word, PAGE_FETCHING, slot)))
                 fetch->pages[fetch->count++] = page;

@@ -175,26 +175,7 @@ void print_set(struct pager *pager, uint32_t print, const uint8_t *page)
         return;
     for (unsigned i = 0; i < PAGE_LINES; i++)
         at(pager, print)->lines[i] = print_of(pager, page + i * LINE_BYTES);
-    at(pager, print)->force = at(pager, print)->zeros = 0;
-}
-
-void print_set_zeros(struct pager *pager, uint32_t print)
-{
-    if (print == PRINT_NONE)
-        return;
     at(pager, print)->force = 0;
-    at(pager, print)->zeros = true;
-}
-
-void print_set_unknown(struct pager *pager, uint32_t print)
-{
-    print_set_zeros(pager, print);
-    print_force(pager, print, UINT64_MAX);
-}
-
-bool print_is_zeros(struct pager *pager, uint32_t print)
-{
-    return print != PRINT_NONE && at(pager, print)->zeros;
 }
 
 uint32_t print_take(struct pager *pager, bool by_force)
@@ -240,17 +221,21 @@ static bool is_zero(const uint8_t *line)
     return !any;
 }
 
+uint64_t lines_not_zero(const uint8_t *page)
+{
+    uint64_t found = 0;
+
+    for (unsigned i = 0; i < PAGE_LINES; i++)
+        found |= (uint64_t)!is_zero(page + i * LINE_BYTES) << i;
+    return found;
+}
+
 uint64_t print_changed(struct pager *pager, uint32_t print, const uint8_t *page)
 {
     uint64_t changed = 0;
 
     if (print == PRINT_NONE)
         return UINT64_MAX;
-    if (print_is_zeros(pager, print)) {
-        for (unsigned i = 0; i < PAGE_LINES; i++)
-            changed |= (uint64_t)!is_zero(page + i * LINE_BYTES) << i;
-        return changed | at(pager, print)->force;
-    }
     for (unsigned i = 0; i < PAGE_LINES; i++)
         if (print_of(pager, page + i * LINE_BYTES) != at(pager, print)->lines[i])
             changed |= 1ull << i;

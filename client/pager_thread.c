@@ -26,7 +26,7 @@
 
 static bool wants_room(struct pager *pager)
 {
-    return load_relaxed(&pager->free_pages) < (int32_t)pager->high_pages;
+    return load_relaxed(&pager->free_pages) < 2 * evict_spare_pages(pager);
 }
 
 /* False: the server does not take it. What is dirty stays; a later call tries again. */

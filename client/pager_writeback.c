@@ -138,9 +138,11 @@ static void copy_page(struct pager *pager, struct writeback *wb, uint32_t i)
 {
     uint8_t *copy = wb->copies + (uint64_t)i * PAGE_BYTES;
     uint32_t page = wb->pages[i];
+    uint64_t word = load_acquire(&pager->words[page]);
 
     page_copy(copy, page_address(pager, page));
-    wb->changed[i] = print_changed(pager, page_extra(load_acquire(&pager->words[page])), copy);
+    wb->changed[i] =
+        word & PAGE_SERVER_ZERO ? lines_not_zero(copy) : print_changed(pager, page_extra(word), copy);
     uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;
     page_move(pager, page, wb->shared[i] ? PAGE_DIRTY : PAGE_CLEANING, clear, 0);
     add_runs(pager, wb, i);
@@ -308,7 +310,7 @@ static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, 
     while (page_state(word) == PAGE_CLEANING) {
         uint64_t new = page_with(word, state, 0) & ~gone;
 
-        if (print_is_zeros(pager, page_extra(word)) && !wb->changed[i])
+        if (word & PAGE_SERVER_ZERO)
             new |= PAGE_ZERO;
         if (page_claim(pager, page, &word, new)) {
             print_give(pager, page_extra(word));

@@ -134,7 +134,7 @@ static int map_region(const struct settings *settings, struct pool *pool)
         .gone_policy = (enum cxe_gone_policy)settings->gone,
         .gone_deadline_ns = settings->deadline_ns,
     };
-    const struct pager_options more = {.zero_fill = true};
+    const struct pager_options more = {.new_region = true};
     struct cxe_map_info info;
     int error = pager_map(pool->region, &options, &more, &pool->address);
 

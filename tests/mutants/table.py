@@ -199,6 +199,8 @@ MUTANTS = [
            "    print_force(pager, print, wb->changed[i]);", "    print_force(pager, print, 0);", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "a write-back goes behind a bulk read that waits for another client",
            "    if (lane && pager->snooper)\n        lane_drain", "    if (0)\n        lane_drain", "unit.client.pager.snoop"),
+    Mutant("client/pager_writeback.c", "what the server may have got counts as zeros",
+           "uint64_t clear = wb->changed[i] ? PAGE_SERVER_ZERO : 0;", "uint64_t clear = 0;", "unit.client.pager.gone"),
     Mutant("client/pager_writeback.c", "a sync that failed goes on with the next batch",
            "for (; rc == 0 && begun < batches && begun < ended + most; begun++)",
            "for (; begun < batches && begun < ended + most; begun++)", "unit.client.pager.gone"),

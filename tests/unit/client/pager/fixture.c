@@ -23,10 +23,15 @@ uint8_t *map_region(struct cxe_region *region, uint64_t local_bytes, struct cxe_
 
 uint8_t *map_zeros(struct cxe_region *region, uint64_t local_bytes)
 {
-    struct cxe_map_options options = {.local_bytes = local_bytes};
-    struct pager_options more = {.zero_fill = true};
+    return map_zeros_under(region, local_bytes, (struct cxe_map_options){0});
+}
+
+uint8_t *map_zeros_under(struct cxe_region *region, uint64_t local_bytes, struct cxe_map_options options)
+{
+    struct pager_options more = {.new_region = true};
     void *address = NULL;
 
+    options.local_bytes = local_bytes;
     int rc = pager_map(region, &options, &more, &address);
     cr_assert_eq(rc, 0, "%s", cxe_last_error());
     return address;

@@ -11,7 +11,9 @@
 
 /* Maps the region, or fails the test with the library's sentence. */
 uint8_t *map_region(struct cxe_region *region, uint64_t local_bytes, struct cxe_map_options options);
+/* A new one, of zeros, that nobody else uses. */
 uint8_t *map_zeros(struct cxe_region *region, uint64_t local_bytes);
+uint8_t *map_zeros_under(struct cxe_region *region, uint64_t local_bytes, struct cxe_map_options options);
 
 /* Unmaps and stops the fake; each step must succeed. */
 void finish(struct cxe_region *region, void *address);

@@ -1,6 +1,8 @@
 /* test_print.c - fingerprints take room of the cache while there are any, and no longer */
 #include <criterion/criterion.h>
 
+#include <string.h>
+
 #include "fixture.h"
 #include "least.h"
 #include "pager_internal.h"
@@ -91,5 +93,79 @@ Test(print, where_every_page_is_changed_an_eighth_is_shelves)
     cr_assert_eq(cxe_sync(memory, MIB), 0);
     for (unsigned i = 0; i < MIB / PAGE; i++)
         cr_assert_eq(memory[i * PAGE + 70], (uint8_t)i);
+    finish(region, memory);
+}
+
+/* ---- a new region, which nobody else uses ---- */
+
+static uint8_t *start_new(struct cxe_region **region_out)
+{
+    const struct cxe_map_options options = {.flags = CXE_MAP_NO_PREFETCH};
+
+    *region_out = fake_start(4 * MIB);
+    memset(fake_memory(*region_out), 0, 4 * MIB);
+    return map_zeros_under(*region_out, CXE_LOCAL_BYTES_MIN, options);
+}
+
+Test(print, what_fits_stays_here_however_often_it_is_changed)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start_new(&region);
+
+    for (unsigned round = 1; round < 50; round++)
+        for (unsigned i = 0; i < PLACES; i++) {
+            memory[i * PAGE + 70]++;
+            cr_assert_eq(memory[i * PAGE + 70], round);
+        }
+    cr_assert_eq(fake->reads, 0);
+    cr_assert_eq(fake->written_lines, 0);
+    cr_assert_eq(info_of(memory).dirty_bytes, PLACES * PAGE);
+    check_valid(memory);
+    finish(region, memory);
+}
+
+/* It was too much, and is not any more: what is left comes to stay. */
+Test(print, what_fits_again_stays_again)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start_new(&region);
+    uint64_t reads;
+
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        memory[i * PAGE + 70] = 1;
+    cr_assert_eq(pager_discard(memory + PLACES * PAGE, 4 * MIB - PLACES * PAGE), 0);
+    for (unsigned round = 0; round < 4; round++) {
+        reads = fake->reads;
+        for (unsigned i = 0; i < PLACES; i++)
+            cr_assert_eq(memory[i * PAGE + 70]++, round + 1);
+    }
+    cr_assert_eq(fake->reads, reads, "the last round had all of it here");
+    cr_assert_eq(shelves_of(memory), 0);
+    check_valid(memory);
+    finish(region, memory);
+}
+
+/* Up to twice what fits, changed pages are written whole: an eighth more of them are here. Beyond that it is
+ * better to send fewer lines. */
+Test(print, far_more_than_fits_has_fingerprints)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start_new(&region);
+
+    for (unsigned round = 1; round < 3; round++)
+        for (unsigned i = 0; i < 2 * PLACES; i++) {
+            memory[i * PAGE + 70]++;
+            cr_assert_eq(shelves_of(memory), 0);
+        }
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        memory[i * PAGE + 70]++;
+    cr_assert_eq(cxe_sync(memory, 4 * MIB), 0);
+    fake->written_lines = 0;
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        memory[i * PAGE + 70]++;
+    cr_assert_gt(shelves_of(memory), 0);
+    cr_assert_eq(cxe_sync(memory, 4 * MIB), 0);
+    cr_assert_eq(fake->written_lines, 4 * MIB / PAGE);
+    check_valid(memory);
     finish(region, memory);
 }

@@ -519,7 +519,7 @@ Test(snoop, the_child_of_a_fork_has_no_coherent_mapping)
 Test(snoop, zeros_are_nobody_s_to_know)
 {
     struct cxe_map_options options = {.local_bytes = MIB};
-    struct pager_options more = {.zero_fill = true};
+    struct pager_options more = {.new_region = true};
 
     region = fake_start_shared(MIB);
     cr_assert_eq(pager_map(region, &options, &more, (void **)&memory), 0);
