@@ -336,7 +336,7 @@ def program_sort(bench):
 
 
 def slow_down(bench, workload, figures, bytes_, systems):
-    words = workload_words(workload, bytes_)
+    words = workload_words(workload, bytes_, bench.folder)
     shares = bench.sized(runs.SHARES, (100, 25))
     cases = [(None, 100)] + [(system, share) for share in shares for system in systems]
     missing = set()
@@ -361,16 +361,18 @@ def slow_down(bench, workload, figures, bytes_, systems):
                 continue
             slower = [own[figure] / all_local if less_is_better else all_local / own[figure]
                       for own, all_local in zip(far, near)]
+            local_text = f"{share} % and {runs.BESIDE >> 20} MiB local"
             bench.figures.add(f"program.{workload}.{figure}.{system.name}.{share}".replace(", ", "_").replace(" ", "_"), "x",
-                              slower, setting=f"{bytes_ >> 20} MiB, {share} % local; all local: {near[0]:.4g}",
+                              slower, setting=f"{bytes_ >> 20} MiB, {local_text}; all local: {near[0]:.4g}",
                               series={"plot": f"Slow-down of {workload} ({figure})", "curve": system.name, "x": share,
                                       "x_label": "per cent of the memory that is local"})
 
 
-def workload_words(workload, bytes_):
+def workload_words(workload, bytes_, folder):
     """As much work as takes some seconds where it misses most: random accesses are counted, sweeps are not."""
     words = {"gups": [f"--work={bytes_ // 1024}"], "chase": [f"--work={bytes_ // 2048}"],
-             "zipf": [f"--work={min(bytes_ // 512, 2_000_000)}"], "stream": ["--work=2"], "graph": ["--work=2"]}
+             "zipf": [f"--work={min(bytes_ // 512, 2_000_000)}"], "stream": ["--work=2"],
+             "graph": ["--work=2", f"--graph={folder / 'graph'}"]}
     return words.get(workload, [])
 
 
@@ -383,7 +385,7 @@ def hash_table(bench):
     with bench.pool(f"{(bytes_ * 4) >> 20}M") as pool:
         system = runs.OnPool(pool, bench.folder, bytes_ * 2, "--encryption=off")
         seen = [hash_table_round(bench, system, bytes_, gets, len(trace) // 2) for _ in range(bench.long_rounds)]
-    fifo, lru = runs.page_cache_hits(trace, bytes_ // 2 // 4096, len(trace) // 2)
+    fifo, lru = runs.page_cache_hits(trace, (bytes_ // 2 + runs.BESIDE) // 4096, len(trace) // 2)
     setting = f"{bytes_ >> 20} MiB, half local, {gets} gets of 256 B, Zipf 0.99, no encryption"
     plot = "Hits of a hash table, half local"
     bench.figures.add("hash_table.local", "us", [own["local_us"] for own in seen], setting="a get, all local")

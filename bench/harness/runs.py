@@ -9,7 +9,8 @@ from .processes import wait_for
 from .rivals import CLIENT_CPU, results, run
 
 SHARES = (100, 75, 50, 25, 10)  # per cent of the memory that is local
-MINIMUM = 4 << 20               # what cxe run and a process need at least
+MINIMUM = 4 << 20               # what cxe run needs at least
+BESIDE = 4 << 20                # what a program takes besides the memory that is counted: code, stack, buffers
 
 
 def whole_pages(bytes_):
@@ -54,13 +55,13 @@ class OnSwap(Local):
         self.swap, self.name = swap, name
 
     def run(self, local_bytes, command, seconds):
-        return self.swap.run(max(local_bytes, MINIMUM) + (4 << 20), command, seconds)  # the program has to live, too
+        return self.swap.run(local_bytes, command, seconds)
 
 
 def measure(build, system, workload, bytes_, share, *options, seconds=900):
     """One run of a workload. Returns {figure: value} and what the system counted."""
     command = [build / "bin" / f"workload-{workload}", f"--bytes={bytes_}", *options]
-    return results(system.run(bytes_ * share // 100, command, seconds)), system.stats()
+    return results(system.run(bytes_ * share // 100 + BESIDE, command, seconds)), system.stats()
 
 
 @contextlib.contextmanager

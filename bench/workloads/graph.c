@@ -5,9 +5,16 @@
  * to the root, and no edge leads from a vertex that was reached to one that was not. The ranks must sum to
  * one, and the last round must have changed them by less than it is allowed to. Source of the generator:
  * Graph500 specification, 3.
+ *
+ * `--graph` keeps the graph in a file: making it is random stores, which in far memory take longer than what
+ * is measured.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "workload.h"
 
@@ -58,14 +65,10 @@ static struct edge edge_at(uint64_t seed, uint64_t k, unsigned scale)
 }
 
 /* Counts, sums, fills: no vertex's edges are touched out of turn but in the last step. */
-static void build(struct workload *workload, struct graph *graph, unsigned scale)
+static void make(const struct workload *workload, struct graph *graph, unsigned scale)
 {
-    uint64_t undirected = (uint64_t)EDGE_FACTOR << scale;
+    uint64_t undirected = graph->edges / 2;
 
-    graph->vertices = 1u << scale;
-    graph->edges = 2 * undirected;
-    graph->first = workload_memory(workload, ((uint64_t)graph->vertices + 1) * sizeof(*graph->first));
-    graph->to = workload_memory(workload, graph->edges * sizeof(*graph->to));
     for (uint64_t k = 0; k < undirected; k++) {
         struct edge edge = edge_at(workload->seed, k, scale);
 
@@ -80,6 +83,67 @@ static void build(struct workload *workload, struct graph *graph, unsigned scale
         graph->to[--graph->first[edge.from]] = edge.to;
         graph->to[--graph->first[edge.to]] = edge.from;
     }
+}
+
+/* ---- in a file: what it is, `first`, `to` ---- */
+
+struct header {
+    char magic[8];
+    uint64_t seed, vertices, edges;
+};
+
+static struct header header_of(const struct workload *workload, const struct graph *graph)
+{
+    return (struct header){"CXEGRPH", workload->seed, graph->vertices, graph->edges};
+}
+
+static size_t rows_of(const struct graph *graph)
+{
+    return (size_t)graph->vertices + 1;
+}
+
+static void save(const struct workload *workload, const struct graph *graph)
+{
+    struct header header = header_of(workload, graph);
+    FILE *file = fopen(workload->graph, "wbx");
+
+    if (!file || fwrite(&header, sizeof(header), 1, file) != 1 ||
+        fwrite(graph->first, sizeof(*graph->first), rows_of(graph), file) != rows_of(graph) ||
+        fwrite(graph->to, sizeof(*graph->to), graph->edges, file) != graph->edges || fclose(file) != 0)
+        workload_fail("%s: %s", workload->graph, strerror(errno));
+}
+
+/* False: there is no such file. It leaves the page cache again, which may count as the program's memory. */
+static bool load(const struct workload *workload, struct graph *graph)
+{
+    struct header header, want = header_of(workload, graph);
+    FILE *file = fopen(workload->graph, "rb");
+
+    if (!file && errno == ENOENT)
+        return false;
+    if (!file)
+        workload_fail("%s: %s", workload->graph, strerror(errno));
+    if (fread(&header, sizeof(header), 1, file) != 1 || memcmp(&header, &want, sizeof(header)) != 0)
+        workload_fail("%s holds another graph, or none", workload->graph);
+    if (fread(graph->first, sizeof(*graph->first), rows_of(graph), file) != rows_of(graph) ||
+        fread(graph->to, sizeof(*graph->to), graph->edges, file) != graph->edges)
+        workload_fail("%s is too short", workload->graph);
+    posix_fadvise(fileno(file), 0, 0, POSIX_FADV_DONTNEED);
+    fclose(file);
+    return true;
+}
+
+static void build(struct workload *workload, struct graph *graph, unsigned scale)
+{
+    graph->vertices = 1u << scale;
+    graph->edges = (uint64_t)EDGE_FACTOR * 2 << scale;
+    graph->first = workload_memory(workload, rows_of(graph) * sizeof(*graph->first));
+    graph->to = workload_memory(workload, graph->edges * sizeof(*graph->to));
+    if (workload->graph && load(workload, graph))
+        return;
+    make(workload, graph, scale);
+    if (workload->graph)
+        save(workload, graph);
 }
 
 /* ---- breadth-first search ---- */

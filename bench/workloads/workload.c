@@ -30,7 +30,7 @@ void workload_fail(const char *format, ...)
     exit(1);
 }
 
-enum { OPTION_TRACE = 256 };
+enum { OPTION_TRACE = 256, OPTION_GRAPH };
 
 static const struct argp_option options[] = {
     {"bytes", 'b', "SIZE", 0, "Memory to use, such as 64M", 0},
@@ -38,6 +38,8 @@ static const struct argp_option options[] = {
     {"seed", 's', "N", 0, "Of everything random", 0},
     {"file", 'f', "PATH", 0, "Map this file instead of asking malloc", 0},
     {"trace", OPTION_TRACE, "PATH", 0, "zipf: write the numbers of the pages it touches, 4 bytes each", 0},
+    {"graph", OPTION_GRAPH, "PATH", 0, "graph: read it from there; if there is none, make it and write it",
+     0},
     {0},
 };
 
@@ -70,6 +72,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_TRACE:
         workload->trace = text;
+        return 0;
+    case OPTION_GRAPH:
+        workload->graph = text;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -19,6 +19,7 @@ struct workload {
     uint64_t work;     /* how much to do; each workload says what that counts. 0: its default */
     const char *file;  /* memory is a mapping of this file; NULL: from malloc */
     const char *trace; /* zipf: where the pages it touches are written; NULL: nowhere */
+    const char *graph; /* graph: a file with it; made if it is not there. NULL: made in memory */
     int file_fd;
     uint64_t file_used;
 };

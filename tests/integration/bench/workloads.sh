@@ -50,6 +50,18 @@ following = sum(b == (a + 1) % 256 for a, b in zip(trace, trace[1:]))
 assert 5000 < len(trace) < 6000 and max(trace) < 256 and following >= len(trace) - 5000, (len(trace), max(trace), following)
 END
 
+# A graph that was kept is the one that was made; another one, or a part of it, is refused.
+graph_of() { "$bin/workload-graph" --bytes 1M --graph "$work/graph" "$@"; }
+graph_of --seed "$seed" >/dev/null || fail "no graph was written"
+cp "$work/graph" "$work/graph.first"
+graph_of --seed "$seed" | grep -q '"pagerank"' || fail "the graph that was written is not one to read"
+cmp "$work/graph" "$work/graph.first" || fail "reading a graph changed it"
+! graph_of --seed $((seed + 1)) 2>"$work/wrong.txt" >/dev/null || fail "another graph passed"
+grep -q 'holds another graph' "$work/wrong.txt" || fail "another graph, but: $(cat "$work/wrong.txt")"
+truncate -s 100K "$work/graph"
+! graph_of --seed "$seed" 2>"$work/wrong.txt" >/dev/null || fail "half a graph passed"
+grep -q 'too short' "$work/wrong.txt" || fail "half a graph, but: $(cat "$work/wrong.txt")"
+
 # An echo for the floors, and pages that come back from a file.
 echo_answers() { # both ends spin: where others have the processors, a second is too short, and that is said
     local port
