@@ -345,7 +345,7 @@ static int arena_open(struct pager *pager)
     divide(pager, pager->arena);
     for (uint32_t i = 0; pager->exclusive && i < pager->page_count; i++)
         pager->words[i] = PAGE_ZERO | PAGE_SERVER_ZERO;
-    pager->nonzero_pages = pager->exclusive ? 0 : pager->page_count;
+    pager->used_pages = pager->exclusive ? 0 : pager->page_count;
     int rc = print_init(pager);
     if (rc)
         munmap(pager->arena, pager->arena_bytes);

@@ -262,8 +262,9 @@ void evict_ahead(struct pager *pager, uint32_t most)
  * a few places too many, for a moment. */
 static int make_room(struct pager *pager, uint64_t deadline_ns, unsigned *tries)
 {
+    if (!print_needed(pager) && print_close_empty(pager))
+        return 0;
     int rc = evict_batch(pager, deadline_ns);
-
     if (rc > 0)
         return 0;
     if (rc == 0 && pager_is_forking(pager))

@@ -193,20 +193,23 @@ static int read_valid_page(struct fault *fault, struct demand *demand)
     return rc;
 }
 
-/* Before the page is ours: room may have to be made. What begins as zeros is compared with zeros. */
-static int reserve(struct fault *fault, bool page, uint64_t word)
-{
-    bool print = fault->write && !(word & PAGE_ZERO) && print_needed(fault->pager);
-
-    return evict_reserve(fault->pager, fault->deadline_ns, page, print ? &fault->print : NULL);
-}
-
 static uint32_t use_print(struct fault *fault)
 {
     uint32_t print = fault->print;
 
     fault->print = PRINT_NONE;
     return print;
+}
+
+/* Before the page is ours: room may have to be made. Zeros need no
+ * fingerprints: what the server has is zeros, or was discarded and is better sent whole. */
+static int reserve(struct fault *fault, bool page, uint64_t word)
+{
+    bool print = fault->write && !(word & PAGE_ZERO) && print_needed(fault->pager);
+
+    if (!print) /* from an earlier try */
+        print_give(fault->pager, use_print(fault));
+    return evict_reserve(fault->pager, fault->deadline_ns, page, print ? &fault->print : NULL);
 }
 
 /* The page is ours (FETCHING) and has a place in the cache. A write installs it writable and dirty at once,
@@ -373,15 +376,14 @@ static int upgrade(struct fault *fault, uint64_t word)
         return refetch(fault, word);
     if (!page_claim(pager, fault->page, &word, page_with(word, PAGE_BUSY, 0)))
         return -EAGAIN;
-    uint32_t print = word & PAGE_ZERO ? PRINT_NONE : use_print(fault);
-    print_set(pager, print, page_address(pager, fault->page));
+    print_set(pager, fault->print, page_address(pager, fault->page));
     if (uffd_protect(pager, fault->page, 1, false)) {
         page_leave(pager, fault->page, PAGE_CLEAN, 0, 0, 0);
         return -EFAULT;
     }
     if (pager->snooper)
         snoop_note_grant(pager, fault->page);
-    page_leave(pager, fault->page, PAGE_DIRTY, print, PAGE_ZERO, 0);
+    page_leave(pager, fault->page, PAGE_DIRTY, use_print(fault), PAGE_ZERO, 0);
     fetch_add_relaxed(&pager->dirty_pages, 1u);
     return 0;
 }

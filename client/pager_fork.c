@@ -49,7 +49,7 @@ bool pager_is_forking(struct pager *pager)
            (pager->mode == CXE_FAULT_THREAD || pthread_equal(pager->forker, pthread_self()));
 }
 
-/* With write-backs stopped, room can only come from clean pages; there should be some. */
+/* With write-backs stopped, room can only come from clean pages; there should be some, unless all fit. */
 static void spare_room(struct pager *pager)
 {
     for (unsigned tries = 0; tries < 16 && load_relaxed(&pager->free_pages) < evict_spare_pages(pager);

@@ -46,7 +46,7 @@ enum page_state {
 #define PAGE_PIN_MASK    (255ull << PAGE_PIN_SHIFT)
 #define PAGE_EXTRA_SHIFT 32
 #define PAGE_EXTRA_MASK  (0xffffffffull << PAGE_EXTRA_SHIFT)
-#define PRINT_NONE       0u /* every line is sent: a mapping that takes none, or too many pages in a fork */
+#define PRINT_NONE       0u /* every line is sent, or with SERVER_ZERO what is not zero */
 
 static inline enum page_state page_state(uint64_t word)
 {
@@ -257,8 +257,8 @@ struct pager {
     uint32_t shelves_warm_count, shelves_warm_most;
     uint32_t shelf_open; /* first of the list of those with places, as number + 1 */
 
-    int32_t free_pages;     /* how many more may come in */
-    uint32_t nonzero_pages; /* here or at the server: those not marked ZERO */
+    int32_t free_pages;  /* how many more may come in */
+    uint32_t used_pages; /* all but those that are zeros and not here */
     uint32_t dirty_pages, pinned_pages;
     uint32_t evictions; /* counts, skips 0: ghosts are as old as the difference */
 
@@ -304,13 +304,17 @@ bool pager_error_is_final(int error);
 
 /* ---- page words ---- */
 
-/* Every change of a word goes through here, but for pins. */
-static inline bool page_claim(struct pager *pager, uint32_t page, uint64_t *old, uint64_t new)
+static inline bool page_used(uint64_t word)
 {
-    if (!cas_acq_rel(&pager->words[page], old, new))
+    return (word & (PAGE_STATE_MASK | PAGE_ZERO)) != (PAGE_ABSENT | PAGE_ZERO);
+}
+/* Every change of a word goes through here, but for pins. */
+static inline bool page_claim(struct pager *pager, uint32_t page, uint64_t *word, uint64_t new)
+{
+    if (!cas_acq_rel(&pager->words[page], word, new))
         return false;
-    if ((*old ^ new) & PAGE_ZERO)
-        fetch_add_relaxed(&pager->nonzero_pages, new &PAGE_ZERO ? UINT32_MAX : 1u);
+    if (page_used(new) != page_used(*word))
+        fetch_add_relaxed(&pager->used_pages, page_used(new) ? 1u : UINT32_MAX);
     return true;
 }
 /* Leaves an owned state. Others may change pins and flags meanwhile, hence a loop. */
@@ -377,6 +381,8 @@ int print_init(struct pager *pager);
  * many, if need be. */
 uint32_t print_take(struct pager *pager, bool by_force);
 void print_give(struct pager *pager, uint32_t print);
+/* Gives back places of shelves that are empty, and kept for the next. Returns how many. */
+uint32_t print_close_empty(struct pager *pager);
 /* What the server has. */
 void print_set(struct pager *pager, uint32_t print, const uint8_t *page);
 /* Bit i: line i is not as it was, or is to be sent in any case. */
@@ -436,10 +442,10 @@ bool uffd_page_present(struct pager *pager, uint32_t page);
 
 /* ---- the cache, pager_evict.c ---- */
 
-/* All that the program has stored has room here, without any fingerprints: then nothing has to leave. */
+/* All pages in use have places, if fingerprints take none: then nothing has to leave. */
 static inline bool evict_all_fit(const struct pager *pager)
 {
-    return pager->exclusive && load_relaxed(&pager->nonzero_pages) <= pager->cache_pages;
+    return pager->exclusive && load_relaxed(&pager->used_pages) <= pager->cache_pages;
 }
 /* So many places are kept free, for who comes next. */
 static inline int32_t evict_spare_pages(const struct pager *pager)
@@ -454,7 +460,7 @@ static inline int32_t evict_spare_pages(const struct pager *pager)
 static inline bool print_needed(const struct pager *pager)
 {
     return pager->shelf_count > 0 &&
-           !(pager->exclusive && load_relaxed(&pager->nonzero_pages) / 2 <= pager->cache_pages);
+           !(pager->exclusive && load_relaxed(&pager->used_pages) / 2 <= pager->cache_pages);
 }
 
 /* Takes the right to bring in one page (`page`), and room for its fingerprints (*print, unless there is some

@@ -88,10 +88,12 @@ static void abandon(struct pager *pager, struct fetch *fetch)
     store_release(&fetch->owner, (uint32_t)FETCH_FREE);
 }
 
-/* All or none: without fingerprints a page that is not stored to after all would be written back. */
+/* All or none: if they are worth their room, a page that is not stored to after all is not to be sent. */
 static bool take_prints(struct pager *pager, uint32_t *prints, uint32_t n)
 {
-    for (uint32_t i = 0; print_needed(pager) && i < n; i++) {
+    if (!print_needed(pager))
+        return true;
+    for (uint32_t i = 0; i < n; i++) {
         prints[i] = print_take(pager, false);
         if (prints[i] != PRINT_NONE)
             continue;
@@ -105,7 +107,7 @@ static bool take_prints(struct pager *pager, uint32_t *prints, uint32_t n)
 }
 
 /* A stream of stores would fault on each page a second time if it came protected; so it comes dirty, and what
- * was not changed after all costs a comparison. */
+ * was not changed after all costs a comparison, or without fingerprints is sent in vain. */
 static void install_run(struct pager *pager, struct fetch *fetch, uint32_t from, uint32_t n, bool dirty)
 {
     uint32_t prints[FETCH_PAGES] = {PRINT_NONE};

@@ -2,9 +2,9 @@
  *
  * To send only the lines that changed, a page must be compared with what it was. A copy (a "twin") doubles
  * the memory of a dirty page; so only a few pages could have one, and the rest would be written back whole. A
- * fingerprint of 8 bytes for each line costs an eighth, so every page has its own. They are kept on shelves:
- * a shelf takes the place of a page in the cache, for as long as one of its seven sets is in use. So a
- * program that only reads has the whole cache for its pages.
+ * fingerprint of 8 bytes for each line costs an eighth, so every page can have its own, where that is worth
+ * it (print_needed). They are kept on shelves: a shelf takes the place of a page in the cache, for as long as
+ * one of its seven sets is in use. So a program that only reads has the whole cache for its pages.
  *
  * Two different lines have the same fingerprint with a probability of about 2^-64: it is XXH3 with a secret
  * that is random, private to the mapping, and never shown, so that nobody can look for lines that share one.
@@ -108,11 +108,11 @@ static void give_to(struct pager *pager, uint32_t number, uint32_t i)
 }
 
 /* Of more empty shelves than may keep their places takes some out. Returns how many. */
-static uint32_t take_empty(struct pager *pager, uint32_t numbers[BATCH_PAGES])
+static uint32_t take_empty(struct pager *pager, uint32_t most, uint32_t numbers[BATCH_PAGES])
 {
     uint32_t n;
 
-    if (pager->shelves_warm_count <= pager->shelves_warm_most)
+    if (pager->shelves_warm_count <= most)
         return 0;
     n = (uint32_t)least(BATCH_PAGES, pager->shelves_warm_count);
     pager->shelves_warm_count -= n;
@@ -199,10 +199,22 @@ void print_give(struct pager *pager, uint32_t print)
         return;
     spin_lock(&pager->print_lock);
     give_to(pager, (print - 1) / (uint32_t)SHELF_PRINTS, (print - 1) % (uint32_t)SHELF_PRINTS);
-    n = take_empty(pager, empty);
+    n = take_empty(pager, pager->shelves_warm_most, empty);
     spin_unlock(&pager->print_lock);
     if (n)
         close_shelves(pager, empty, n);
+}
+
+uint32_t print_close_empty(struct pager *pager)
+{
+    uint32_t empty[BATCH_PAGES], n;
+
+    spin_lock(&pager->print_lock);
+    n = take_empty(pager, 0, empty);
+    spin_unlock(&pager->print_lock);
+    if (n)
+        close_shelves(pager, empty, n);
+    return n;
 }
 
 void print_force(struct pager *pager, uint32_t print, uint64_t lines)

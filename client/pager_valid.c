@@ -8,7 +8,7 @@ struct census {
     struct pager *pager;
     uint8_t *queued; /* how often each page stands in a queue */
     uint8_t *prints; /* how often each print is used */
-    uint32_t resident, nonzero, dirty, pins;
+    uint32_t resident, used, dirty, pins;
 };
 
 static const char *check_word(struct census *census, uint32_t page)
@@ -44,7 +44,7 @@ static const char *check_word(struct census *census, uint32_t page)
     if ((word & PAGE_SNOOPED) && state != PAGE_FETCHING)
         return "I10: only what is on its way can be no longer true";
     census->resident += state != PAGE_ABSENT && state != PAGE_POISONED;
-    census->nonzero += !(word & PAGE_ZERO);
+    census->used += page_used(word);
     census->dirty += state == PAGE_DIRTY;
     census->pins += (word & PAGE_PIN_MASK) >> PAGE_PIN_SHIFT;
     return NULL;
@@ -67,8 +67,8 @@ static const char *check_totals(struct census *census)
     if (pager->free_pages < 0 ||
         census->resident + shelves + (uint32_t)pager->free_pages != pager->cache_pages)
         return "I1: pages in memory, coming in or going out, shelves and free places make up the cache";
-    if (census->nonzero != pager->nonzero_pages)
-        return "I8: pages not known to be zeros are counted";
+    if (census->used != pager->used_pages)
+        return "I8: pages in use are counted";
     if (census->dirty != pager->dirty_pages)
         return "I8: dirty pages are counted";
     if (census->pins != pager->pinned_pages)

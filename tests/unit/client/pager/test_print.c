@@ -131,8 +131,9 @@ Test(print, what_fits_again_stays_again)
     uint8_t *memory = start_new(&region);
     uint64_t reads;
 
-    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
-        memory[i * PAGE + 70] = 1;
+    for (unsigned i = 0; i < 2 * 4 * MIB / PAGE; i++)
+        memory[i % (4 * MIB / PAGE) * PAGE + 70] = 1;
+    cr_assert_gt(shelves_of(memory), 0);
     cr_assert_eq(pager_discard(memory + PLACES * PAGE, 4 * MIB - PLACES * PAGE), 0);
     for (unsigned round = 0; round < 4; round++) {
         reads = fake->reads;
@@ -167,5 +168,27 @@ Test(print, far_more_than_fits_has_fingerprints)
     cr_assert_eq(cxe_sync(memory, 4 * MIB), 0);
     cr_assert_eq(fake->written_lines, 4 * MIB / PAGE);
     check_valid(memory);
+    finish(region, memory);
+}
+
+/* Pages of zeros that were only read have places, too: with them not all fits. */
+Test(print, zeros_that_are_read_count)
+{
+    struct cxe_region *region;
+    uint8_t *memory = start_new(&region);
+    const struct pager *pager = pager_find(memory);
+
+    for (unsigned i = 0; i < PLACES / 2; i++)
+        memory[i * PAGE + 70] = 1;
+    cr_assert_eq(evict_spare_pages(pager), 0);
+    for (unsigned i = 0; i < PLACES; i++)
+        cr_assert_eq(memory[i * PAGE], 0);
+    cr_assert_eq(evict_spare_pages(pager), 0);
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+        cr_assert_eq(memory[i * PAGE], 0);
+    cr_assert_gt(evict_spare_pages(pager), 0);
+    check_valid(memory);
+    for (unsigned i = 0; i < PLACES / 2; i++)
+        cr_assert_eq(memory[i * PAGE + 70], 1);
     finish(region, memory);
 }
