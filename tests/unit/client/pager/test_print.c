@@ -177,6 +177,7 @@ Test(print, zeros_that_are_read_count)
     struct cxe_region *region;
     uint8_t *memory = start_new(&region);
     const struct pager *pager = pager_find(memory);
+    unsigned spared = 0;
 
     for (unsigned i = 0; i < PLACES / 2; i++)
         memory[i * PAGE + 70] = 1;
@@ -184,9 +185,11 @@ Test(print, zeros_that_are_read_count)
     for (unsigned i = 0; i < PLACES; i++)
         cr_assert_eq(memory[i * PAGE], 0);
     cr_assert_eq(evict_spare_pages(pager), 0);
-    for (unsigned i = 0; i < 4 * MIB / PAGE; i++)
+    for (unsigned i = 0; i < 4 * MIB / PAGE; i++) {
         cr_assert_eq(memory[i * PAGE], 0);
-    cr_assert_gt(evict_spare_pages(pager), 0);
+        spared += evict_spare_pages(pager) > 0;
+    }
+    cr_assert_gt(spared, 0);
     check_valid(memory);
     for (unsigned i = 0; i < PLACES / 2; i++)
         cr_assert_eq(memory[i * PAGE + 70], 1);
