@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, options, folder):
         self.options, self.folder, self.build = options, pathlib.Path(folder), options.build
         self.quick, self.rounds = options.quick, 2 if options.quick else options.rounds
-        self.long_rounds = 1 if options.quick else min(3, options.rounds)  # of what takes minutes
+        self.long_rounds = 1 if options.quick else options.long_rounds or min(3, options.rounds)
         self.processes, self.figures, self.failures = Processes(), Figures(), []
 
     def rival(self, kind, **options):
@@ -511,8 +511,8 @@ def parse():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go (bench.json in the folder)")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build" / "bench", help="of the report (build/bench)")
     parser.add_argument("--quick", action="store_true", help="small and short: whether it works, not how fast it is")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of what takes seconds; of what takes minutes at "
-                        "most three (7)")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of what takes seconds (7)")
+    parser.add_argument("--long-rounds", type=int, metavar="N", help="of what takes minutes (as --rounds, but at most 3)")
     parser.add_argument("--only", metavar="TEXT", help="only questions whose names contain TEXT")
     parser.add_argument("--draw", type=pathlib.Path, metavar="FILE", help="measure nothing, draw these figures; also of a run "
                         "that did not come to its end")
@@ -520,8 +520,8 @@ def parse():
     parser.add_argument("--verbose", action="store_true", help="where a failure comes from")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds: at least one")
+    if options.rounds < 1 or (options.long_rounds is not None and options.long_rounds < 1):
+        parser.error("rounds: at least one")
     return options
 
 

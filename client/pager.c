@@ -269,18 +269,19 @@ static uint32_t shelves_for(uint32_t pages)
 }
 
 /* How the local memory is divided: places for pages and for shelves of fingerprints, and the buffers of bulk
- * reads, which get a sixteenth at most, and nothing where the cache is tiny. */
+ * reads, which get a sixteenth at most, and nothing where the cache is tiny. Longer bulk reads cost less a
+ * page, but rather shorter ones than fewer than eight: several streams want some each. */
 static void size_up(struct pager *pager)
 {
     uint32_t local = clamp(pager->local_bytes / PAGE_BYTES, 0, UINT32_MAX / 4);
     bool prefetch = local >= 512 && !(pager->flags & CXE_MAP_NO_PREFETCH);
 
-    pager->fetch_count = prefetch ? clamp(local / 256, 2, FETCHES_MAX) : 0;
-    pager->fetch_pages = FETCH_PAGES;
+    pager->fetch_pages = local >= 8 * 16 * FETCH_PAGES ? FETCH_PAGES : FETCH_PAGES / 2;
+    pager->fetch_count = prefetch ? clamp(local / 16 / pager->fetch_pages, 2, FETCHES_MAX) : 0;
     bool prints = !(pager->flags & (CXE_MAP_READ_ONLY | CXE_MAP_WHOLE_PAGES));
     uint64_t most = (uint64_t)pager->page_count + (prints ? shelves_for(pager->page_count) : 0);
 
-    pager->cache_pages = (uint32_t)least(local - pager->fetch_count * FETCH_PAGES, most);
+    pager->cache_pages = (uint32_t)least(local - pager->fetch_count * pager->fetch_pages, most);
     pager->shelf_count = prints ? shelves_for(pager->cache_pages) : 0;
     pager->shelves_warm_most = (uint32_t)least(pager->cache_pages / 64, SHELVES_WARM - 1);
     pager->free_pages = (int32_t)pager->cache_pages;
@@ -305,7 +306,7 @@ static void share_out(struct pager *pager, uint8_t *buffers, uint8_t *copies, st
     for (unsigned i = 0; i < DEMANDS; i++)
         pager->demands[i].buffer = buffers + (uint64_t)i * PAGE_BYTES;
     for (unsigned i = 0; i < pager->fetch_count; i++)
-        pager->fetches[i].buffer = buffers + (uint64_t)(DEMANDS + i * FETCH_PAGES) * PAGE_BYTES;
+        pager->fetches[i].buffer = buffers + (uint64_t)(DEMANDS + i * pager->fetch_pages) * PAGE_BYTES;
     for (unsigned i = 0; i < WRITEBACKS; i++) {
         pager->writebacks[i].copies = copies + (uint64_t)i * BATCH_PAGES * PAGE_BYTES;
         pager->writebacks[i].ops = ops + (uint64_t)i * WRITEBACK_OPS;
@@ -326,7 +327,7 @@ static uint64_t divide(struct pager *pager, uint8_t *arena)
     pager->hot.pages = carve(&at, (uint64_t)pager->hot.capacity * sizeof(uint32_t));
     pager->fetches = carve(&at, pager->fetch_count * sizeof(*pager->fetches));
     pager->writebacks = carve(&at, WRITEBACKS * sizeof(*pager->writebacks));
-    uint8_t *buffers = carve(&at, (uint64_t)(DEMANDS + pager->fetch_count * FETCH_PAGES) * PAGE_BYTES);
+    uint8_t *buffers = carve(&at, (uint64_t)(DEMANDS + pager->fetch_count * pager->fetch_pages) * PAGE_BYTES);
     uint8_t *copies = carve(&at, (uint64_t)WRITEBACKS * BATCH_PAGES * PAGE_BYTES);
     struct op *ops = carve(&at, (uint64_t)WRITEBACKS * WRITEBACK_OPS * sizeof(*ops));
 

@@ -66,7 +66,7 @@ static inline uint64_t page_with(uint64_t word, enum page_state state, uint32_t 
 
 #define DEMANDS           16 /* faults that wait for the network at once */
 #define FETCHES_MAX       16 /* bulk reads in flight */
-#define FETCH_PAGES       16 /* pages of one */
+#define FETCH_PAGES       32 /* pages of one, at most */
 #define STREAMS           8  /* access patterns followed at once */
 #define STREAM_DEPTH_MAX  6  /* bulk reads ahead of one stream */
 #define WRITEBACKS        4  /* write-backs in flight */

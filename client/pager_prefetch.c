@@ -244,13 +244,13 @@ static void fill(struct pager *pager, struct stream *stream, uint32_t most, stru
 /* What the stream should have in flight and has not. Returns how many slots are filled and to be posted. */
 static uint32_t plan(struct pager *pager, struct lane *lane, struct stream *stream, struct fetch *fetches[])
 {
-    uint32_t n = 0, most = lane_frame_lines(lane) / PAGE_LINES;
+    uint32_t n = 0, most = pager->fetch_pages, of_frame = lane_frame_lines(lane) / PAGE_LINES;
     uint32_t agent = pager->snooper ? lease_agent(pager) : 0;
 
     if (pager->snooper && !agent)
         return 0;
-    if (!most || most > pager->fetch_pages) /* many frames for each page, or room to spare */
-        most = pager->fetch_pages;
+    if (of_frame && of_frame < most)
+        most -= most % of_frame; /* whole frames */
     stream->used = ++pager->stream_clock;
     while (stream->flying < stream->depth && n < STREAM_DEPTH_MAX) {
         struct fetch *fetch = slot_take(pager, lane);
@@ -485,6 +485,7 @@ static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
     post_all(pager, fetch->lane, fetches, n);
     lane_progress(fetch->lane);
     evict_ahead(pager, BATCH_PAGES);
+    lane_offer_core(pager->connection, fetch->lane);
     wait_for_all(fetch->lane, fetch, fault->deadline_ns);
     lane_release(fetch->lane);
 }
@@ -515,11 +516,12 @@ void prefetch_finish(struct fault *fault, uint64_t word)
     if (!fetch)
         return;
     advance(fault, fetch, &dirty);
+    lane_offer_core(pager->connection, NULL); /* a stream may take long; a line is waited for */
     if (load_relaxed(&fetch->failed))
         abandon(pager, fetch); /* whoever needs a page asks for it alone, and learns why */
     else
         install(pager, fetch, dirty);
-    lane_offer_core(pager->connection); /* a stream may take long; a line is waited for */
+    lane_offer_core(pager->connection, NULL);
 }
 
 /* The slot is ours. */

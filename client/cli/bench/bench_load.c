@@ -17,7 +17,7 @@
 
 #define LINES_BYTES (4ull << 20)
 #define PAGES_BYTES (64ull << 20)
-#define LOCAL_BYTES (8ull << 20)
+#define LOCAL_BYTES (16ull << 20)
 #define LEAST_READS 50
 #define LEAST_PAGES 1 /* the load of a round: none is no load */
 #define GOAL_MEAN   1.5

@@ -12,10 +12,10 @@
 #include "limits.h"
 #include "wire.h"
 
-#define REGION_BYTES  (64ull << 20)
+#define REGION_BYTES  (128ull << 20)
 #define REGION_PAGES  (REGION_BYTES / PAGE_BYTES)
-#define LOCAL_BYTES   (8ull << 20) /* an eighth: what a pass meets is gone when the next one comes */
-#define DIRTY_PAGES   256          /* changed between two write-backs; well within the local memory */
+#define LOCAL_BYTES   (16ull << 20) /* an eighth: what a pass meets is gone when the next one comes */
+#define DIRTY_PAGES   256           /* changed between two write-backs; well within the local memory */
 #define LEAST_FAULTS  20
 #define LEAST_PAGES   500
 #define BYTES_TO_MB   1e-6

@@ -22,7 +22,7 @@ struct private_server_options {
     uint64_t pool_bytes; /* 0: PRIVATE_POOL_BYTES */
     int cpu;             /* -1: not pinned */
 };
-#define PRIVATE_POOL_BYTES (96ull << 20) /* the region that is measured, and room to spare */
+#define PRIVATE_POOL_BYTES (160ull << 20) /* the region that is measured, and room to spare */
 
 /* Starts the fabricd that lies beside this program, one worker, taking encrypted and plain sessions. 0 or
  * negative errno; bench_failure says why. Call private_server_stop in either case. */

@@ -103,6 +103,11 @@ Test(basic, random_stores_with_prefetch)
     against_shadow(16 * MIB, 4 * MIB, 60000, (struct cxe_map_options){0});
 }
 
+Test(basic, random_stores_in_a_large_cache)
+{
+    against_shadow(48 * MIB, 16 * MIB, 60000, (struct cxe_map_options){0});
+}
+
 Test(basic, random_stores_without_a_cleaner)
 {
     against_shadow(4 * MIB, MIB, 40000, (struct cxe_map_options){.flags = CXE_MAP_NO_CLEANER});

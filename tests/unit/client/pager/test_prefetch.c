@@ -49,6 +49,18 @@ Test(prefetch, sequential)
     stop();
 }
 
+/* A cache with room for it has bulk reads of two frames. */
+Test(prefetch, sequential_in_a_large_cache)
+{
+    region = fake_start(64 * MIB);
+    memory = map_region(region, 16 * MIB, (struct cxe_map_options){0});
+    for (uint64_t i = 0; i < 4 * PAGES; i++)
+        look(i);
+    cr_assert_lt(info_of(memory).faults, 4 * PAGES / 24);
+    cr_assert_leq(info_of(memory).fetched_pages, 4 * PAGES + 200);
+    stop();
+}
+
 Test(prefetch, backwards)
 {
     start(0);
