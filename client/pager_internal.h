@@ -67,6 +67,7 @@ static inline uint64_t page_with(uint64_t word, enum page_state state, uint32_t 
 #define DEMANDS           16 /* faults that wait for the network at once */
 #define FETCHES_MAX       16 /* bulk reads in flight */
 #define FETCH_PAGES       32 /* pages of one, at most */
+#define ZEROS_MOST        16 /* pages of known zeros that come in together */
 #define STREAMS           8  /* access patterns followed at once */
 #define STREAM_DEPTH_MAX  6  /* bulk reads ahead of one stream */
 #define WRITEBACKS        4  /* write-backs in flight */
@@ -177,6 +178,7 @@ struct advice {
 /* A batch of pages on their way to the server. */
 struct writeback {
     uint32_t taken;
+    bool drop;         /* afterwards the pages leave; else they stay, clean */
     uint32_t agent;    /* coherent: whose pages they are */
     struct lane *lane; /* held while pages are on their way; NULL: the mapping is lost */
     bool posted;       /* the first try is under way */

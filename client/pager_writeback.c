@@ -23,32 +23,29 @@
 #define SHORT_FRAMES    16 /* that leave together where a frame holds less than two pages */
 #define STRETCH_BATCHES 4  /* of a range, over one lane held */
 
-/* What becomes of the pages: clean ones, or absent. */
-enum writeback_goal { WRITEBACK_KEEP, WRITEBACK_DROP };
-
 /* ---- one batch ---- */
 
 /* Of the slots one is not for syncs, who have theirs for long: making room must not wait for them. */
-static unsigned slots_for(enum writeback_goal goal)
+static struct writeback *take_try(struct pager *pager, bool drop)
 {
-    return goal == WRITEBACK_DROP ? WRITEBACKS : WRITEBACKS - 1;
-}
+    for (unsigned i = drop ? WRITEBACKS : WRITEBACKS - 1; i-- > 0;) {
+        struct writeback *wb = &pager->writebacks[i];
 
-static struct writeback *take_try(struct pager *pager, enum writeback_goal goal)
-{
-    for (unsigned i = slots_for(goal); i-- > 0;)
-        if (!load_relaxed(&pager->writebacks[i].taken) && spin_try(&pager->writebacks[i].taken))
-            return &pager->writebacks[i];
+        if (load_relaxed(&wb->taken) || !spin_try(&wb->taken))
+            continue;
+        wb->drop = drop;
+        return wb;
+    }
     return NULL;
 }
 
 /* Not by who has one. */
-static struct writeback *take(struct pager *pager, enum writeback_goal goal)
+static struct writeback *take(struct pager *pager, bool drop)
 {
     struct writeback *wb;
     unsigned tries = 0;
 
-    while (!(wb = take_try(pager, goal)))
+    while (!(wb = take_try(pager, drop)))
         pager_backoff(&tries);
     return wb;
 }
@@ -60,14 +57,14 @@ static void give(struct writeback *wb)
 
 /* A pinned page cannot be protected: the kernel is writing to it, and would fail half-way. A sync sends what
  * is there now and leaves it writable. */
-static bool claim(struct pager *pager, uint32_t page, enum writeback_goal goal, bool *shared_out)
+static bool claim(struct pager *pager, uint32_t page, bool drop, bool *shared_out)
 {
     uint64_t word = load_acquire(&pager->words[page]);
 
     for (;;) {
         bool pinned = word & PAGE_PIN_MASK;
 
-        if (page_state(word) != PAGE_DIRTY || (word & PAGE_SENDING) || (pinned && goal == WRITEBACK_DROP))
+        if (page_state(word) != PAGE_DIRTY || (word & PAGE_SENDING) || (pinned && drop))
             return false;
         uint64_t new = pinned ? word : page_with(word, PAGE_BUSY, page_extra(word));
         if (page_claim(pager, page, &word, new | PAGE_SENDING)) {
@@ -77,13 +74,12 @@ static bool claim(struct pager *pager, uint32_t page, enum writeback_goal goal, 
     }
 }
 
-static void claim_all(struct pager *pager, struct writeback *wb, const uint32_t *pages, uint32_t n,
-                      enum writeback_goal goal)
+static void claim_all(struct pager *pager, struct writeback *wb, const uint32_t *pages, uint32_t n)
 {
     CHECK(n <= BATCH_PAGES);
     wb->count = wb->op_count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (!claim(pager, pages[i], goal, &wb->shared[wb->count]))
+        if (!claim(pager, pages[i], wb->drop, &wb->shared[wb->count]))
             continue;
         wb->failed[wb->count] = false;
         wb->index[wb->count] = (uint8_t)i;
@@ -300,12 +296,12 @@ static void settle_dirty(struct pager *pager, uint32_t page, const uint8_t *copy
     settle_print(pager, page, print);
 }
 
-static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i, enum writeback_goal goal)
+static bool settle_clean(struct pager *pager, struct writeback *wb, uint32_t i)
 {
     uint32_t page = wb->pages[i];
     uint64_t word = load_acquire(&pager->words[page]);
-    enum page_state state = goal == WRITEBACK_DROP ? PAGE_DROPPING : PAGE_CLEAN;
-    uint64_t gone = PAGE_SENDING | (goal == WRITEBACK_DROP ? PAGE_QUEUED | PAGE_HOT | PAGE_OWNED : 0);
+    enum page_state state = wb->drop ? PAGE_DROPPING : PAGE_CLEAN;
+    uint64_t gone = PAGE_SENDING | (wb->drop ? PAGE_QUEUED | PAGE_HOT | PAGE_OWNED : 0);
 
     while (page_state(word) == PAGE_CLEANING) {
         uint64_t new = page_with(word, state, 0) & ~gone;
@@ -334,7 +330,8 @@ static void settle_failed(struct pager *pager, struct writeback *wb, uint32_t i)
     count(&pager->counters.writeback_failures, 1);
 }
 
-static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum writeback_goal goal)
+/* Bit i: the page that the caller had as number i was dropped. */
+static uint32_t settle_all(struct pager *pager, struct writeback *wb)
 {
     uint32_t drop[BATCH_PAGES], drop_count = 0, dropped = 0;
 
@@ -347,9 +344,9 @@ static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum write
             continue;
         }
         count(&pager->counters.written_pages, wb->changed[i] != 0);
-        if (wb->shared[i] || !settle_clean(pager, wb, i, goal)) {
+        if (wb->shared[i] || !settle_clean(pager, wb, i)) {
             settle_dirty(pager, wb->pages[i], wb->copies + (uint64_t)i * PAGE_BYTES);
-        } else if (goal == WRITEBACK_DROP) {
+        } else if (wb->drop) {
             drop[drop_count++] = wb->pages[i];
             dropped |= 1u << wb->index[i];
         }
@@ -363,12 +360,12 @@ static uint32_t settle_all(struct pager *pager, struct writeback *wb, enum write
 /* Sends what changed; waits for nothing. `lane`: NULL if there is none (pager->lost). Returns which of the
  * pages were claimed. */
 static uint32_t begin(struct pager *pager, struct writeback *wb, struct lane *lane, const uint32_t *pages,
-                      uint32_t n, enum writeback_goal goal)
+                      uint32_t n)
 {
     uint32_t claimed = 0;
 
     wb->lane = lane;
-    claim_all(pager, wb, pages, n, goal);
+    claim_all(pager, wb, pages, n);
     wb->agent = pager->snooper ? lease_agent(pager) : 0;
     protect_all(pager, wb);
     wb->posted = may_post(pager, wb);
@@ -383,14 +380,13 @@ static uint32_t begin(struct pager *pager, struct writeback *wb, struct lane *la
 }
 
 /* Waits for the server. */
-static int end(struct pager *pager, struct writeback *wb, enum writeback_goal goal, uint64_t deadline_ns,
-               uint32_t *dropped_out)
+static int end(struct pager *pager, struct writeback *wb, uint64_t deadline_ns, uint32_t *dropped_out)
 {
     int rc = 0;
 
     if (wb->count)
         rc = pager->snooper ? send_all_as_agent(pager, wb, deadline_ns) : send_all(pager, wb, deadline_ns);
-    *dropped_out = settle_all(pager, wb, goal);
+    *dropped_out = settle_all(pager, wb);
     return rc;
 }
 
@@ -415,12 +411,12 @@ static void release_lane(struct lane *lane)
 int writeback_drop(struct pager *pager, const uint32_t *pages, uint32_t n, uint64_t deadline_ns,
                    uint32_t *dropped_out)
 {
-    struct writeback *wb = take(pager, WRITEBACK_DROP);
+    struct writeback *wb = take(pager, true);
     struct lane *lane = acquire_lane(pager, deadline_ns);
     int rc;
 
-    begin(pager, wb, lane, pages, n, WRITEBACK_DROP);
-    rc = end(pager, wb, WRITEBACK_DROP, deadline_ns, dropped_out);
+    begin(pager, wb, lane, pages, n);
+    rc = end(pager, wb, deadline_ns, dropped_out);
     release_lane(lane);
     give(wb);
     return rc;
@@ -465,8 +461,8 @@ static int write_stretch(struct pager *pager, const uint32_t *pages, uint32_t n,
     uint32_t most = 1, begun = 0, ended = 0, dropped;
     int rc = 0;
 
-    slots[0] = take(pager, WRITEBACK_KEEP);
-    if (batches > 1 && (slots[1] = take_try(pager, WRITEBACK_KEEP)) != NULL)
+    slots[0] = take(pager, false);
+    if (batches > 1 && (slots[1] = take_try(pager, false)) != NULL)
         most = 2;
     lane = acquire_lane(pager, pager_deadline_ns(pager, clock_now_ns()));
     do {
@@ -475,10 +471,10 @@ static int write_stretch(struct pager *pager, const uint32_t *pages, uint32_t n,
         for (; rc == 0 && begun < batches && begun < ended + most; begun++) {
             uint32_t from = begun * BATCH_PAGES;
 
-            claimed_out[begun] = begin(pager, slots[begun % most], lane, pages + from,
-                                       (uint32_t)least(BATCH_PAGES, n - from), WRITEBACK_KEEP);
+            claimed_out[begun] =
+                begin(pager, slots[begun % most], lane, pages + from, (uint32_t)least(BATCH_PAGES, n - from));
         }
-        int error = end(pager, slots[ended++ % most], WRITEBACK_KEEP, deadline_ns, &dropped);
+        int error = end(pager, slots[ended++ % most], deadline_ns, &dropped);
         rc = rc ? rc : error;
     } while (ended < begun || (rc == 0 && begun < batches));
     release_lane(lane);
