@@ -80,13 +80,12 @@ struct lane *lane_acquire(struct cxe_connection *connection)
     }
 }
 
-void lane_offer_core(struct cxe_connection *connection, const struct lane *own)
+void lane_offer_core(struct cxe_connection *connection)
 {
     unsigned held = 0;
 
     for (unsigned i = 0; i < connection->lane_count; i++)
-        if (connection->lanes[i] != own)
-            held |= load_relaxed(&connection->lanes[i]->held);
+        held |= load_relaxed(&connection->lanes[i]->held);
     if (!held)
         return;
     fetch_add_relaxed(&connection->offering, 1u);

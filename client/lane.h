@@ -79,10 +79,10 @@ void lane_hold(struct lane *lane);
 bool lane_hold_try(struct lane *lane);
 void lane_release(struct lane *lane);
 
-/* For a thread that streams, between two pieces: if others of the connection wait for an answer, perhaps on
- * this very core, it is theirs for a moment. Else they would have it in turn with the stream, a whole slice
- * of the scheduler each. `own`: the lane in hand, NULL: none. */
-void lane_offer_core(struct cxe_connection *connection, const struct lane *own);
+/* For a thread that streams, between two pieces and with no lane in hand: if others of the connection wait
+ * for an answer, perhaps on this very core, it is theirs for a moment. Else they would have it in turn with
+ * the stream, a whole slice of the scheduler each. */
+void lane_offer_core(struct cxe_connection *connection);
 
 /* Waits until nothing that was cancelled on the connection's lanes can be done any more: what is done instead
  * of it might be overtaken otherwise. `own`: one of them that the caller holds, NULL: none. 0, or -ETIMEDOUT,

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-static const uint8_t zeros[FETCH_PAGES * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+static const uint8_t zeros[ZEROS_MOST * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
 
 uint64_t pager_deadline_ns(const struct pager *pager, uint64_t now_ns)
 {

@@ -215,7 +215,7 @@ static struct fetch *slot_take(struct pager *pager, struct lane *lane)
 
 /* ---- streams; under stream_lock ---- */
 
-/* Claims the next pages of the stream that are worth a read; `most`: as many as one frame brings. */
+/* Claims the next pages of the stream that are worth a read, at most so many. */
 static void fill(struct pager *pager, struct stream *stream, uint32_t most, struct fetch *fetch)
 {
     const uint32_t slot = (uint32_t)(fetch - pager->fetches) + 1;
@@ -241,16 +241,26 @@ static void fill(struct pager *pager, struct stream *stream, uint32_t most, stru
     }
 }
 
+/* One or two frames; where a page takes several frames, 16 pages. */
+static uint32_t pages_of_read(const struct pager *pager, const struct lane *lane)
+{
+    uint32_t of_frame = lane_frame_lines(lane) / PAGE_LINES;
+
+    if (!of_frame)
+        return FETCH_PAGES / 2;
+    if (of_frame > pager->fetch_pages)
+        return pager->fetch_pages;
+    return 2 * of_frame <= pager->fetch_pages ? 2 * of_frame : of_frame;
+}
+
 /* What the stream should have in flight and has not. Returns how many slots are filled and to be posted. */
 static uint32_t plan(struct pager *pager, struct lane *lane, struct stream *stream, struct fetch *fetches[])
 {
-    uint32_t n = 0, most = pager->fetch_pages, of_frame = lane_frame_lines(lane) / PAGE_LINES;
+    uint32_t n = 0, most = pages_of_read(pager, lane);
     uint32_t agent = pager->snooper ? lease_agent(pager) : 0;
 
     if (pager->snooper && !agent)
         return 0;
-    if (of_frame && of_frame < most)
-        most -= most % of_frame; /* whole frames */
     stream->used = ++pager->stream_clock;
     while (stream->flying < stream->depth && n < STREAM_DEPTH_MAX) {
         struct fetch *fetch = slot_take(pager, lane);
@@ -420,7 +430,7 @@ uint32_t prefetch_zero_run(struct pager *pager, uint32_t page)
         return 1;
     struct stream *stream = follow(pager, page);
     if (stream && stream->stride == 1) {
-        uint32_t most = stream->hits < 4 ? STREAM_FIRST : FETCH_PAGES;
+        uint32_t most = stream->hits < 4 ? STREAM_FIRST : ZEROS_MOST;
 
         while (n < most && page + n < pager->page_count &&
                page_state(load_relaxed(&pager->words[page + n])) == PAGE_ABSENT &&
@@ -484,8 +494,11 @@ static void advance(struct fault *fault, struct fetch *fetch, bool *dirty_out)
         return;
     post_all(pager, fetch->lane, fetches, n);
     lane_progress(fetch->lane);
+    lane_release(fetch->lane);
     evict_ahead(pager, BATCH_PAGES);
-    lane_offer_core(pager->connection, fetch->lane);
+    lane_offer_core(pager->connection); /* a stream may take long; a line is waited for */
+    if (is_over(fetch) || !hold_lane(fetch))
+        return;
     wait_for_all(fetch->lane, fetch, fault->deadline_ns);
     lane_release(fetch->lane);
 }
@@ -516,12 +529,13 @@ void prefetch_finish(struct fault *fault, uint64_t word)
     if (!fetch)
         return;
     advance(fault, fetch, &dirty);
-    lane_offer_core(pager->connection, NULL); /* a stream may take long; a line is waited for */
+    if (!pager->snooper) /* another client may want it at once */
+        lane_offer_core(pager->connection);
     if (load_relaxed(&fetch->failed))
         abandon(pager, fetch); /* whoever needs a page asks for it alone, and learns why */
     else
         install(pager, fetch, dirty);
-    lane_offer_core(pager->connection, NULL);
+    lane_offer_core(pager->connection);
 }
 
 /* The slot is ours. */

@@ -300,9 +300,8 @@ bool lane_is_fit(const struct lane *lane)
     return true;
 }
 
-void lane_offer_core(struct cxe_connection *connection, const struct lane *own)
+void lane_offer_core(struct cxe_connection *connection)
 {
-    (void)own;
     (void)connection;
     sched_yield();
 }
