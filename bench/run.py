@@ -10,6 +10,7 @@ import array
 import contextlib
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -74,13 +75,15 @@ class Bench:
     def cxe_bench(self, *words):
         """Figures of one of the tool's own benches."""
         out = self.folder / "cxe-bench.json"
-        rivals.run([self.build / "bin" / "cxe", "bench", *words, f"--json={out}"], None, 1800)
+        said = rivals.run([self.build / "bin" / "cxe", "bench", *words, f"--json={out}"], None, 1800)
+        for name, why in re.findall(r"^(\S+): left out: (.*)$", said, re.MULTILINE):
+            self.figures.skip(name, why)
         return json.loads(out.read_text())["figures"]
 
     def take(self, figure, plot):
         """A figure of the tool's; latencies that it draws nowhere are drawn as distributions, a plot for each connection."""
         first, second, *rest = figure["name"].split(".")
-        if rest and not figure["series"] and rest[-1] in ("p50", "p90", "p99", "p999"):
+        if rest and not figure["series"] and rest[-1] in ("p50", "p90", "p99", "p999") and "beside" not in second:
             figure["series"] = {"plot": f"{plot}: {first}.{second}", "distribution": ".".join(rest[:-1])}
         self.figures.take(figure)
 
@@ -282,9 +285,9 @@ def cxe_scan(bench, only):
 # ---- programs ----
 
 
-# Workloads with the figures that are drawn, whether less of them is better, and the bytes they use. The two that are
-# measured at full size are compared with more rivals.
-PROGRAMS = {"gups": ({"updates": False}, 256 << 20), "stream": ({"triad": False}, 256 << 20), "chase": ({"hop": True}, 256 << 20),
+# Workloads with the figures that are drawn, whether less of them is better, and the bytes they use.
+PROGRAMS = {"gups": ({"updates": False}, 256 << 20), "chase": ({"hop": True}, 256 << 20),
+            "stream": ({"copy": False, "scale": False, "add": False, "triad": False}, 256 << 20),
             "graph": ({"bfs": False, "pagerank": False}, 256 << 20), "zipf": ({"get": False}, 1 << 30),
             "sort": ({"sort": True}, 1 << 30)}
 
@@ -361,7 +364,7 @@ def slow_down(bench, workload, figures, bytes_, systems):
                 continue
             slower = [own[figure] / all_local if less_is_better else all_local / own[figure]
                       for own, all_local in zip(far, near)]
-            local_text = f"{share} % and {runs.BESIDE >> 20} MiB local"
+            local_text = f"{share} % and {runs.BESIDE >> 20} MiB local ({system.setting})"
             bench.figures.add(f"program.{workload}.{figure}.{system.name}.{share}".replace(", ", "_").replace(" ", "_"), "x",
                               slower, setting=f"{bytes_ >> 20} MiB, {local_text}; all local: {near[0]:.4g}",
                               series={"plot": f"Slow-down of {workload} ({figure})", "curve": system.name, "x": share,
@@ -472,7 +475,8 @@ def sharing(bench):
     for what in ("share", "lock"):
         for only in ("eth.plain", "eth.encrypted", "ofi.tcp"):
             try:
-                found = bench.cxe_bench(what, f"--only={only}", *bench.sized([], ["--rounds=1", "--seconds=1"]))
+                found = bench.cxe_bench(what, f"--only={only}",
+                                        *bench.sized([f"--rounds={bench.rounds}"], ["--rounds=1", "--seconds=1"]))
             except RuntimeError as why:  # one connection less is not all the others'
                 bench.failures.append(f"{what} over {only}")
                 bench.figures.skip(f"{only}.{what}", f"failed: {why}")
@@ -557,7 +561,8 @@ def main():
     if options.draw:
         return 0 if draw(options.draw, options.folder) else 1
     machine = Machine(ROOT)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="cxe-bench.") as folder:
         bench = Bench(options, folder)
         for question in questions:

@@ -9,11 +9,12 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 
 from .processes import free_port, wait_for
 
-SERVER_CPU, CLIENT_CPU = 0, 1
+SERVER_CPU, CLIENT_CPU = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))  # as cxe bench does
 
 
 # libfabric's, each with an endpoint it has; those that are slow here are slow in libfabric 1.17.
@@ -37,14 +38,22 @@ def need(program):
 
 
 def run(command, cpu=CLIENT_CPU, seconds=120, **options):
-    """Runs a measuring program, pinned; returns what it printed."""
+    """Runs a measuring program, pinned; returns what it printed. Whatever ends the wait ends all that it started."""
     command = [str(word) for word in (["taskset", "--cpu-list", str(cpu)] if cpu is not None else []) + list(command)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
-    if done.returncode == -9:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+                          **options) as process:
+        try:
+            out, errors = process.communicate(timeout=seconds)
+        except BaseException:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode == -signal.SIGKILL:
         raise Killed(f"{' '.join(command)} was killed")
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} failed ({done.returncode}): {done.stderr.strip()[-400:]}")
-    return done.stdout
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed ({process.returncode}): {errors.strip()[-400:]}")
+    return out
 
 
 def results(text):
@@ -182,6 +191,8 @@ class Libfabric(Rival):
 
     def start(self):
         need("fi_pingpong")
+        if subprocess.run([need("fi_info"), "-p", self.provider], capture_output=True).returncode != 0:
+            raise Missing(f"libfabric has no provider '{self.provider}' here")
 
     def measure(self, seconds=1, depth=1):
         """First a few, to find out how many fit."""
@@ -278,11 +289,18 @@ class Swap(Rival):
 
     def make_zram(self):
         control = pathlib.Path("/sys/class/zram-control")
+        if not control.exists() and shutil.which("modprobe"):
+            subprocess.run(["modprobe", "zram"], capture_output=True)
         if not control.exists():
             raise Missing("the kernel has no zram")
-        number = (control / "hot_add").read_text().strip()
+        try:
+            number = (control / "hot_add").read_text().strip()
+        except OSError as error:
+            raise Missing(f"no zram device can be made: {error.strerror}") from error
         self.stack.callback(lambda: (control / "hot_remove").write_text(number))
         pathlib.Path(f"/sys/block/zram{number}/disksize").write_text(str(self.bytes))
+        how = pathlib.Path(f"/sys/block/zram{number}/comp_algorithm").read_text()
+        self.setting = self.setting.replace("zram", f"zram ({how.partition('[')[2].partition(']')[0]})")
         return f"/dev/zram{number}"
 
     def prefix(self, local_bytes):

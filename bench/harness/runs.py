@@ -38,6 +38,7 @@ class OnPool(Local):
     def __init__(self, pool, folder, size_bytes, *options, name="cxe"):
         self.name, self.pool, self.file = name, pool, pathlib.Path(folder) / "run.json"
         self.size_bytes, self.options = whole_pages(size_bytes), options
+        self.setting = " ".join(["cxe run", *options])
 
     def prefix(self, local_bytes):
         self.file.unlink(missing_ok=True)
@@ -52,7 +53,7 @@ class OnSwap(Local):
     """A memory cgroup of the same size, the rest in zram or in a swap file."""
 
     def __init__(self, swap, name):
-        self.swap, self.name = swap, name
+        self.swap, self.name, self.setting = swap, name, swap.setting
 
     def run(self, local_bytes, command, seconds):
         return self.swap.run(local_bytes, command, seconds)

@@ -1,8 +1,8 @@
 /* chase.c - how long does a load take that depends on the one before?
  *
  * Nodes of one cache line in a random cycle through all of them, so that neither the processor nor a
- * prefetcher can guess the next. After as many hops as there are nodes one is back at the start, and has been
- * everywhere.
+ * prefetcher can guess the next. Each node knows the number of the next one, so that every hop is checked.
+ * After as many hops as there are nodes one is back at the start, and has been everywhere.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 
 struct node {
     struct node *next;
-    uint64_t number;
-    uint64_t padding[6];
+    uint64_t number, next_number;
+    uint64_t padding[5];
 };
 
 /* One cycle through all: Sattolo's shuffle. Of numbers, so that the nodes themselves are gone through in
@@ -32,7 +32,7 @@ static void link_nodes(struct node *nodes, uint32_t count, uint64_t *state)
         next[j] = was;
     }
     for (uint32_t i = 0; i < count; i++)
-        nodes[i] = (struct node){.next = &nodes[next[i]], .number = i};
+        nodes[i] = (struct node){.next = &nodes[next[i]], .number = i, .next_number = next[i]};
     free(next);
 }
 
@@ -43,9 +43,9 @@ int main(int argc, char **argv)
         .bytes = 64ull << 20,
         .seed = 1,
     };
-    uint64_t count, hops, sum = 0;
+    uint64_t count, hops, done = 0, expected = 0, wrong = 0;
     struct node *nodes, *at;
-    double start;
+    double start, elapsed;
 
     workload_begin(&workload, argc, argv);
     count = workload.bytes / sizeof(*nodes);
@@ -56,14 +56,19 @@ int main(int argc, char **argv)
     link_nodes(nodes, (uint32_t)count, &workload.seed);
     at = nodes;
     start = seconds_now();
-    for (uint64_t i = 0; i < hops; i++) {
-        sum += at->number;
-        at = at->next;
-    }
-    workload_result("hop", (seconds_now() - start) / (double)hops * 1e9, "ns");
-    if (hops % count == 0 && (at != nodes || sum != hops / count * (count * (count - 1) / 2)))
-        workload_fail("the cycle does not lead back, or not through every node");
-    if (sum == 0 && hops > count)
-        workload_fail("no node was visited");
+    do {
+        for (uint64_t i = 0; i < hops; i++) {
+            wrong += at->number != expected;
+            expected = at->next_number;
+            at = at->next;
+        }
+        done += hops;
+        elapsed = seconds_now() - start;
+    } while (elapsed < LEAST_SECONDS);
+    workload_result("hop", elapsed / (double)done * 1e9, "ns");
+    if (wrong)
+        workload_fail("%" PRIu64 " of %" PRIu64 " hops led to the wrong node", wrong, done);
+    if ((done % count == 0) != (at == nodes))
+        workload_fail("the cycle does not lead back after as many hops as it has nodes, or does before");
     return 0;
 }

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#define LEAST_SECONDS 0.2 /* what takes less is done again: a moment says little */
+
 struct workload {
     const char *question; /* what it is there to find out: one sentence */
     uint64_t bytes;       /* memory to use, about; set to the default before workload_begin */

@@ -28,6 +28,7 @@
 #define WINDOW_REPEATS (SESSION_SLOTS + 1)
 #define ANSWER_WAIT_NS (30 * NS_PER_S)
 
+/* A connection has two sessions, so there is none with one. */
 static const unsigned points[] = {0, LANES, GOAL_SESSIONS, SESSIONS_MOST};
 
 struct idle_bench {

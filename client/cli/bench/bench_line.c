@@ -1,4 +1,4 @@
-/* bench_line.c - reads, writes, CAS, one outstanding and many; see bench.h */
+/* bench_line.c - how long does an operation on a line take, and how many can a client do? See bench.h */
 #include "bench.h"
 
 #include <errno.h>
@@ -20,6 +20,8 @@
 
 #define GOAL_READ_PLAIN     1.25
 #define GOAL_READ_ENCRYPTED 1.5
+#define GOAL_READ_OFI       1.3
+#define GOAL_CAS            1.1 /* of a read */
 #define GOAL_PIPELINED      10e6
 
 struct line_bench {
@@ -157,6 +159,25 @@ static int compare(const struct bench_options *options, struct bench_report *rep
     return bench_compare(options, report, &comparison);
 }
 
+static int compare_cas_with_read(const struct bench_options *options, struct bench_report *report,
+                                 const struct bench_link *link, struct line_bench *bench)
+{
+    char name[96];
+    const struct bench_comparison comparison = {
+        .name = name,
+        .kind = BENCH_LATENCY,
+        .subject = {cas_run, bench},
+        .floors = {{read_run, bench}},
+        .floor_count = 1,
+        .floor_name = "read of 64 B",
+        .ratio_goal = GOAL_CAS,
+        .least_work = LEAST_OPERATIONS,
+    };
+
+    snprintf(name, sizeof(name), "%s.cas_8B_beside_read", link->name);
+    return bench_compare(options, report, &comparison);
+}
+
 /* The lines that a bench of MTU 1500 carries, a page, and what the longest frame carries; each if it fits. */
 static int compare_lengths(const struct bench_options *options, struct bench_report *report,
                            const struct bench_link *link, struct line_bench *bench,
@@ -221,13 +242,16 @@ static int measure_pipelined(const struct bench_options *options, struct bench_r
 static int measure(const struct bench_options *options, struct bench_report *report,
                    const struct bench_link *link, struct line_bench *bench, struct cxe_connection *connection)
 {
-    const double goal = link->provider ? 0 : link->encrypted ? GOAL_READ_ENCRYPTED : GOAL_READ_PLAIN;
+    const double eth_goal = link->encrypted ? GOAL_READ_ENCRYPTED : GOAL_READ_PLAIN;
+    const double goal = link->provider ? GOAL_READ_OFI : eth_goal;
     int error = compare(options, report, link, bench, "read_64B", read_run, OP_MEM_RD, goal);
 
     if (!error)
         error = compare(options, report, link, bench, "write_64B", write_run, OP_MEM_WR, 0);
     if (!error)
         error = compare(options, report, link, bench, "cas_8B", cas_run, OP_CAS, 0);
+    if (!error)
+        error = compare_cas_with_read(options, report, link, bench);
     if (!error)
         error = compare_lengths(options, report, link, bench, connection);
     if (!error)

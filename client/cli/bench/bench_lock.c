@@ -1,4 +1,6 @@
-/* bench_lock.c - many clients that want one lock: handed over, against spinning on a CAS; see bench.h
+/* bench_lock.c - how often does a lock change hands that many clients want? See bench.h
+ *
+ * Handed over from one to the next, beside spinning on a CAS.
  *
  * Each client is a thread with sessions of its own. Under the lock it does nothing but look that it is alone:
  * what is measured is how often the lock changes hands.

@@ -1,4 +1,4 @@
-/* bench_page.c - page faults of a mapping, scans, write-back; see bench.h */
+/* bench_page.c - how long does a page fault take, and how fast are scans and write-backs? See bench.h */
 #include "bench.h"
 
 #include <errno.h>

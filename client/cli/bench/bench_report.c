@@ -39,43 +39,41 @@ static void read_cpu(char *model, size_t model_bytes, bool *virtual_out)
 }
 
 /* The names under /sys/devices/system/cpu/vulnerabilities whose text starts with `state`. */
-static void list_vulnerabilities(const char *state, char *list, size_t list_bytes)
+static json_t *list_vulnerabilities(const char *state)
 {
     static const char path[] = "/sys/devices/system/cpu/vulnerabilities";
     DIR *directory = opendir(path);
+    json_t *list = json_array();
     struct dirent *entry;
-    size_t used = 0;
 
-    list[0] = '\0';
     while (directory && (entry = readdir(directory))) {
         char name[512], text[256];
         FILE *file;
 
         snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
         file = entry->d_name[0] == '.' ? NULL : fopen(name, "re");
-        if (file && fgets(text, sizeof(text), file) && strncmp(text, state, strlen(state)) == 0 &&
-            used + 1 < list_bytes)
-            used += (size_t)snprintf(list + used, list_bytes - used, "%s%s", used ? " " : "", entry->d_name);
+        if (file && fgets(text, sizeof(text), file) && strncmp(text, state, strlen(state)) == 0)
+            json_array_append_new(list, json_string(entry->d_name));
         if (file)
             fclose(file);
     }
     if (directory)
         closedir(directory);
+    return list;
 }
 
 static json_t *describe_machine(void)
 {
-    char model[256], mitigated[512], vulnerable[512];
     struct utsname system;
+    char model[256];
     bool virtual;
 
     uname(&system);
     read_cpu(model, sizeof(model), &virtual);
-    list_vulnerabilities("Mitigation", mitigated, sizeof(mitigated));
-    list_vulnerabilities("Vulnerable", vulnerable, sizeof(vulnerable));
-    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:s}", "kernel", system.release, "architecture",
+    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:o, s:o}", "kernel", system.release, "architecture",
                      system.machine, "cpu", model, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "virtual",
-                     virtual, "mitigations", mitigated, "vulnerable", vulnerable);
+                     virtual, "mitigated", list_vulnerabilities("Mitigation"), "vulnerable",
+                     list_vulnerabilities("Vulnerable"));
 }
 
 static const char *text_of(json_t *object, const char *key)
@@ -83,15 +81,24 @@ static const char *text_of(json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
+static void print_names(const char *before, json_t *names, const char *none)
+{
+    json_t *name;
+    size_t i;
+
+    printf("%s%s", before, json_array_size(names) ? "" : none);
+    json_array_foreach(names, i, name) printf(" %s", json_string_value(name));
+}
+
 static void print_machine(json_t *machine)
 {
-    const char *mitigations = text_of(machine, "mitigations"), *vulnerable = text_of(machine, "vulnerable");
-
-    printf("machine: Linux %s %s, %s, %d cores%s; mitigations: %s%s%s\n", text_of(machine, "kernel"),
+    printf("machine: Linux %s %s, %s, %d cores%s", text_of(machine, "kernel"),
            text_of(machine, "architecture"), text_of(machine, "cpu"),
            (int)json_integer_value(json_object_get(machine, "cores")),
-           json_is_true(json_object_get(machine, "virtual")) ? ", virtual" : "",
-           *mitigations ? mitigations : "none", *vulnerable ? "; vulnerable: " : "", vulnerable);
+           json_is_true(json_object_get(machine, "virtual")) ? ", virtual" : "");
+    print_names("; mitigated:", json_object_get(machine, "mitigated"), " nothing");
+    print_names("; vulnerable:", json_object_get(machine, "vulnerable"), " nothing");
+    putchar('\n');
 }
 
 /* ---- figures ---- */

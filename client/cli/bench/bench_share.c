@@ -1,4 +1,6 @@
-/* bench_share.c - pages and lines that another client holds; page ping-pong; a holder that dies; see bench.h
+/* bench_share.c - what does a page cost that another client holds? See bench.h
+ *
+ * Also page ping-pong, and a holder that dies.
  *
  * The other client is a process (share_holder.h). It touches a batch of pages, then we meet them one by one.
  * The first half of the region's pages are contended so; the second half are met by us alone, and dropped

@@ -120,7 +120,7 @@ static int with_region(struct session_scale *scale, struct cxe_connection *conne
     snprintf(scale->region_name, sizeof(scale->region_name), "%s", error ? "" : info.name);
     scale->most = least(wanted, usage_sessions_most(bench->link));
     if (bench->options->items > scale->most)
-        report_say(bench->report, "%s: sessions: as many as %ju; more are left out", bench->link->name,
+        report_say(bench->report, "%s.sessions_beyond_%ju: left out: there can be no more", bench->link->name,
                    (uintmax_t)scale->most);
     scale->clients = calloc(scale->most, sizeof(*scale->clients));
     if (!error)
