@@ -40,11 +40,12 @@ STYLE = """
         --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --faint: #8f969d; --paper: #15181c; --line: #333a41;
         --good: #57ab5a; --bad: #f47067; } }
-body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; max-width: 70rem;
+body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; max-width: 80rem;
        margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; margin: .5rem 0 2rem; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: right; white-space: nowrap; }
 td:first-child, th:first-child, td.text, th.text { text-align: left; white-space: normal; }
+td.text { min-width: 10em; }
 .met { color: var(--good); } .missed { color: var(--bad); font-weight: 600; }
 h2 { margin-top: 2.5rem; font-size: 1.15rem; }
 svg { max-width: 100%; height: auto; } figure { margin: 1rem 0; } .scroll { overflow-x: auto; }
