@@ -201,8 +201,8 @@ static uint32_t use_print(struct fault *fault)
     return print;
 }
 
-/* Before the page is ours: room may have to be made. Zeros need no
- * fingerprints: what the server has is zeros, or was discarded and is better sent whole. */
+/* Before the page is ours: room may have to be made. Zeros need no fingerprints: what the server has is
+ * zeros, or was discarded and is better sent whole. */
 static int reserve(struct fault *fault, bool page, uint64_t word)
 {
     bool print = fault->write && !(word & PAGE_ZERO) && print_needed(fault->pager);

@@ -191,30 +191,30 @@ uint32_t print_take(struct pager *pager, bool by_force)
     return print;
 }
 
-void print_give(struct pager *pager, uint32_t print)
+/* With print_lock held, which it lets go of: if there are more than `most` empty shelves, some go. */
+static uint32_t unlock_and_close(struct pager *pager, uint32_t most)
 {
-    uint32_t empty[BATCH_PAGES], n;
+    uint32_t empty[BATCH_PAGES], n = take_empty(pager, most, empty);
 
-    if (print == PRINT_NONE)
-        return;
-    spin_lock(&pager->print_lock);
-    give_to(pager, (print - 1) / (uint32_t)SHELF_PRINTS, (print - 1) % (uint32_t)SHELF_PRINTS);
-    n = take_empty(pager, pager->shelves_warm_most, empty);
-    spin_unlock(&pager->print_lock);
-    if (n)
-        close_shelves(pager, empty, n);
-}
-
-uint32_t print_close_empty(struct pager *pager)
-{
-    uint32_t empty[BATCH_PAGES], n;
-
-    spin_lock(&pager->print_lock);
-    n = take_empty(pager, 0, empty);
     spin_unlock(&pager->print_lock);
     if (n)
         close_shelves(pager, empty, n);
     return n;
+}
+
+void print_give(struct pager *pager, uint32_t print)
+{
+    if (print == PRINT_NONE)
+        return;
+    spin_lock(&pager->print_lock);
+    give_to(pager, (print - 1) / (uint32_t)SHELF_PRINTS, (print - 1) % (uint32_t)SHELF_PRINTS);
+    unlock_and_close(pager, pager->shelves_warm_most);
+}
+
+uint32_t print_close_empty(struct pager *pager)
+{
+    spin_lock(&pager->print_lock);
+    return unlock_and_close(pager, 0);
 }
 
 void print_force(struct pager *pager, uint32_t print, uint64_t lines)

@@ -65,6 +65,8 @@ class Figures:
         self.say(line_of(figure))
 
     def skip(self, name, why):
+        if {"name": name, "why": why} in self.skipped:
+            return  # once a round
         self.skipped.append({"name": name, "why": why})
         self.say(f"{name:<44} skipped: {why}")
 

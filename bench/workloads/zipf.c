@@ -66,7 +66,7 @@ static void put_all(const struct table *table, uint64_t keys)
 
     for (uint64_t at = 0; at <= table->mask; at += part)
         for (uint64_t rank = 1; rank <= keys; rank++)
-            if ((mix64(key_of(rank)) & table->mask) / part == at / part)
+            if ((uint64_t)(first(table, key_of(rank)) - table->entries) / part == at / part)
                 put(table, key_of(rank));
 }
 
