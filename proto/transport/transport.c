@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "atomic.h"
 #include "eth.h"
 #include "fault.h"
 #include "log.h"
@@ -16,16 +17,30 @@ const char *transport_provider(const char *transport)
     return strncmp(transport, "ofi:", 4) == 0 && transport[4] != '\0' ? transport + 4 : NULL;
 }
 
+/* The seed is for the process. Did all its endpoints draw the same numbers, the losses that one begins with
+ * would be the first of every other as well. */
+static struct fault_spec of_its_own(const struct fault_spec *spec)
+{
+    static uint64_t opened;
+    struct fault_spec own = *spec;
+
+    if (own.seed)
+        own.seed += fetch_add_relaxed(&opened, 1u);
+    return own;
+}
+
 /* Puts the faults around `inner`, which it takes over. */
 static int wrap(const struct fault_spec *spec, struct endpoint *inner, struct endpoint **endpoint_out)
 {
+    struct fault_spec own;
     int error;
 
     if (!spec) {
         *endpoint_out = inner;
         return 0;
     }
-    error = fault_wrap(inner, spec, NULL, NULL, endpoint_out);
+    own = of_its_own(spec);
+    error = fault_wrap(inner, &own, NULL, NULL, endpoint_out);
     if (error)
         endpoint_close(inner);
     return error;

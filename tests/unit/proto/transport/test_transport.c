@@ -288,6 +288,19 @@ Test(transport, eth_is_the_default_and_faults_go_around_it)
     endpoint_close(server);
 }
 
+Test(transport, endpoints_of_one_process_do_not_suffer_alike)
+{
+    struct endpoint *first, *second;
+    struct address address;
+
+    cr_assert_eq(address_parse("127.0.0.1:9", 0, &address), 0);
+    cr_assert_eq(transport_connect("eth", &address, "drop=1%,seed=9", &first), 0);
+    cr_assert_eq(transport_connect("eth", &address, "drop=1%,seed=9", &second), 0);
+    cr_assert_neq(fault_seed(first), fault_seed(second));
+    endpoint_close(first);
+    endpoint_close(second);
+}
+
 Test(transport, ofi_has_one_shard)
 {
     struct endpoint *endpoint;
