@@ -25,6 +25,8 @@ struct cxe_connection {
     uint32_t lingering;       /* lanes with something cancelled that may still be done; atomic */
     uint32_t users;           /* regions and queues open on it */
     uint64_t narrow_until_ns; /* the path was seen to lose long frames: no lane sends any before; relaxed */
+    uint64_t narrow_ns;       /* for how long that held; 0: it was wrong, or never so; relaxed */
+    uint32_t narrow_ways;     /* which of them: enum way of lane_path.c; relaxed */
 
     /* Lanes of threads that wait for a word to change: a request that the server keeps waiting blocks the
      * window of its session, so each has one of its own. These are the ones nobody waits on. */

@@ -11,6 +11,10 @@
  * it. If it did, and that only read, the short one is read. If it did and that changed something, and nothing
  * but its answer was lost, it finds the number used twice and ends the session: the outcome is unknown, and
  * nothing is done twice.
+ *
+ * The verdict may be wrong: where a third of all round trips fails, some long frame fails often enough. So at
+ * first it holds for a moment, and longer each time it has to be given again, until a frame that is long in
+ * the same way gets through. In the way, since what a path loses in one direction it may carry in the other.
  */
 #include "lane_internal.h"
 
@@ -21,9 +25,12 @@
 #include "clock.h"
 #include "least.h"
 
-#define PATH_TRIES     2                /* transmissions of a long frame before its length is suspected, */
-#define PATH_DOUBTS    5                /* and then repeats that get lost while short frames get through */
-#define PATH_NARROW_NS (600 * NS_PER_S) /* then longer frames are tried again (RFC 8899, 5.1.1) */
+#define PATH_TRIES           2        /* transmissions of a long frame before its length is suspected, */
+#define PATH_DOUBTS          5        /* and then repeats that get lost while short frames get through */
+#define PATH_NARROW_FIRST_NS NS_PER_S /* then longer frames are tried again; eight times as long after */
+#define PATH_NARROW_MAX_NS   (600 * NS_PER_S) /* every failure, up to this (RFC 8899, 5.1.1) */
+
+enum way { WAY_THERE = 1, WAY_BACK = 2 };
 
 static size_t body_limit(const struct lane *lane)
 {
@@ -159,12 +166,13 @@ bool path_takes_answer(const struct frame *frame, uint64_t echo, bool fits)
 
 /* ---- the path ---- */
 
-/* Is the request or its answer longer than every path carries? */
-static bool is_long(const struct frame *frame)
+/* What is longer than every path carries: the request, its answer, both? 0: neither. */
+static uint32_t long_ways(const struct frame *frame)
 {
-    size_t longest = most(frame->piece_bytes, BODY_HEADER_BYTES + frame->piece_result_bytes);
+    const size_t longest = FRAME_BYTES_MIN - RECORD_OVERHEAD;
 
-    return RECORD_OVERHEAD + longest > FRAME_BYTES_MIN;
+    return (frame->piece_bytes > longest ? WAY_THERE : 0u) |
+           (BODY_HEADER_BYTES + frame->piece_result_bytes > longest ? WAY_BACK : 0u);
 }
 
 static void trust(struct lane *lane)
@@ -184,18 +192,35 @@ static bool known_narrow(const struct lane *lane, uint64_t now_ns)
     return now_ns < load_relaxed(&lane->connection->narrow_until_ns);
 }
 
+static void judge_narrow(struct cxe_connection *connection, uint32_t ways, uint64_t now_ns)
+{
+    uint64_t spell_ns = least(8 * load_relaxed(&connection->narrow_ns), PATH_NARROW_MAX_NS);
+
+    spell_ns = most(spell_ns, PATH_NARROW_FIRST_NS);
+    store_relaxed(&connection->narrow_ways, ways);
+    store_relaxed(&connection->narrow_ns, spell_ns);
+    store_relaxed(&connection->narrow_until_ns, now_ns + spell_ns);
+}
+
+/* Frames that are long in these ways get through. */
+static void acquit(struct cxe_connection *connection, uint32_t ways)
+{
+    if (load_relaxed(&connection->narrow_ns) && !(load_relaxed(&connection->narrow_ways) & ~ways))
+        store_relaxed(&connection->narrow_ns, 0u);
+}
+
 static void doubt(struct lane *lane, const struct frame *frame, uint64_t now_ns)
 {
     const struct window_slot *slot = &lane->window.slots[frame->seq % SESSION_SLOTS];
 
-    if (slot->tries < PATH_TRIES || !is_long(frame) || slot->first_sent_ns < lane->long_ns)
+    if (slot->tries < PATH_TRIES || !long_ways(frame) || slot->first_sent_ns < lane->long_ns)
         return; /* others of its kind got through since: this one had bad luck */
     if (lane->doubt_ns == 0)
         lane->doubt_ns = now_ns;
     else if (lane->link.heard_ns > lane->doubt_ns)
         lane->doubts++;
-    if (lane->doubts >= PATH_DOUBTS)
-        store_relaxed(&lane->connection->narrow_until_ns, now_ns + PATH_NARROW_NS);
+    if (lane->doubts >= PATH_DOUBTS && !known_narrow(lane, now_ns))
+        judge_narrow(lane->connection, long_ways(frame), now_ns);
     if (known_narrow(lane, now_ns))
         narrow(lane);
     else
@@ -215,8 +240,11 @@ void path_parked(struct lane *lane)
 
 void path_answered(struct lane *lane, const struct frame *frame, uint64_t now_ns)
 {
-    if (!is_long(frame))
+    const uint32_t ways = long_ways(frame);
+
+    if (!ways)
         return;
+    acquit(lane->connection, ways);
     lane->long_ns = now_ns;
     trust(lane);
 }

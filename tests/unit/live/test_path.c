@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "atomic.h"
 #include "clock.h"
@@ -180,4 +181,46 @@ Test(path, what_waits_for_an_owner_every_time_arrives_as_well)
     store_relaxed(&enough, true);
     pthread_join(owner, NULL);
     end_sharing();
+}
+
+/* ---- the verdict ---- */
+
+static uint64_t spell_ns(const struct cxe_connection *judged)
+{
+    return load_relaxed(&judged->narrow_ns);
+}
+
+/* It may have been bad luck, so the first verdict is short. Each time it has to be given again it is longer,
+ * since to find it out stops what is long for a second. Answers that are long are lost by another failing of
+ * the path than requests that are, and do not speak for them. */
+Test(path, the_longer_it_has_been_narrow_the_less_often_it_is_tried)
+{
+    const struct timespec moment = {.tv_nsec = 5 * NS_PER_MS};
+    uint64_t first_ns, until_ns;
+
+    cr_assert_eq(cxe_write(region, 0, data, 8192), 0, "%s", cxe_last_error());
+    first_ns = spell_ns(connection);
+    cr_assert_gt(first_ns, 0, "nothing was too long");
+    cr_assert_leq(first_ns, 2 * NS_PER_S);
+    until_ns = load_relaxed(&connection->narrow_until_ns);
+    while (clock_now_ns() <= until_ns)
+        nanosleep(&moment, NULL);
+    cr_assert_eq(cxe_write(region, 0, data, 8192), 0, "%s", cxe_last_error());
+    cr_assert_gt(spell_ns(connection), first_ns);
+}
+
+Test(path, a_frame_that_is_as_long_and_gets_through_proves_the_verdict_wrong)
+{
+    enum { THERE = 1, BACK = 2 };
+    struct cxe_region *same;
+
+    cr_assert_eq(cxe_region_open(other, "r", &same), 0);
+    store_relaxed(&other->narrow_ns, 600 * NS_PER_S);
+    store_relaxed(&other->narrow_ways, (uint32_t)THERE);
+    store_relaxed(&other->narrow_until_ns, clock_now_ns()); /* it is over */
+    cr_assert_eq(cxe_read(same, 0, back, 8192), 0);
+    cr_expect_eq(spell_ns(other), 600 * NS_PER_S, "a long answer says nothing of long requests");
+    cr_assert_eq(cxe_write(same, 0, data, 8192), 0);
+    cr_expect_eq(spell_ns(other), 0);
+    cxe_region_close(same);
 }
