@@ -9,6 +9,9 @@
 #include "noise.h"
 #include "transport.h"
 
+/* On which of its ways a frame is long: as a request, as the answer to one. */
+enum way { WAY_THERE = 1, WAY_BACK = 2 };
+
 struct cxe_connection {
     struct address server;
     uint8_t server_public[NOISE_KEY_BYTES];
@@ -26,7 +29,7 @@ struct cxe_connection {
     uint32_t users;           /* regions and queues open on it */
     uint64_t narrow_until_ns; /* the path was seen to lose long frames: no lane sends any before; relaxed */
     uint64_t narrow_ns;       /* for how long that held; 0: it was wrong, or never so; relaxed */
-    uint32_t narrow_ways;     /* which of them: enum way of lane_path.c; relaxed */
+    uint32_t narrow_ways;     /* on which ways the frames were long: enum way; relaxed */
 
     /* Lanes of threads that wait for a word to change: a request that the server keeps waiting blocks the
      * window of its session, so each has one of its own. These are the ones nobody waits on. */

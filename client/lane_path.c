@@ -30,8 +30,6 @@
 #define PATH_NARROW_FIRST_NS NS_PER_S /* then longer frames are tried again; eight times as long after */
 #define PATH_NARROW_MAX_NS   (600 * NS_PER_S) /* every failure, up to this (RFC 8899, 5.1.1) */
 
-enum way { WAY_THERE = 1, WAY_BACK = 2 };
-
 static size_t body_limit(const struct lane *lane)
 {
     return lane->frame_bytes - RECORD_OVERHEAD;
@@ -166,7 +164,7 @@ bool path_takes_answer(const struct frame *frame, uint64_t echo, bool fits)
 
 /* ---- the path ---- */
 
-/* What is longer than every path carries: the request, its answer, both? 0: neither. */
+/* What is longer than every path carries: the request, its answer, both (enum way)? 0: neither. */
 static uint32_t long_ways(const struct frame *frame)
 {
     const size_t longest = FRAME_BYTES_MIN - RECORD_OVERHEAD;
@@ -212,15 +210,16 @@ static void acquit(struct cxe_connection *connection, uint32_t ways)
 static void doubt(struct lane *lane, const struct frame *frame, uint64_t now_ns)
 {
     const struct window_slot *slot = &lane->window.slots[frame->seq % SESSION_SLOTS];
+    const uint32_t ways = long_ways(frame);
 
-    if (slot->tries < PATH_TRIES || !long_ways(frame) || slot->first_sent_ns < lane->long_ns)
+    if (slot->tries < PATH_TRIES || !ways || slot->first_sent_ns < lane->long_ns)
         return; /* others of its kind got through since: this one had bad luck */
     if (lane->doubt_ns == 0)
         lane->doubt_ns = now_ns;
     else if (lane->link.heard_ns > lane->doubt_ns)
         lane->doubts++;
     if (lane->doubts >= PATH_DOUBTS && !known_narrow(lane, now_ns))
-        judge_narrow(lane->connection, long_ways(frame), now_ns);
+        judge_narrow(lane->connection, ways, now_ns);
     if (known_narrow(lane, now_ns))
         narrow(lane);
     else

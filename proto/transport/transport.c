@@ -19,28 +19,25 @@ const char *transport_provider(const char *transport)
 
 /* The seed is for the process. Did all its endpoints draw the same numbers, the losses that one begins with
  * would be the first of every other as well. */
-static struct fault_spec of_its_own(const struct fault_spec *spec)
+static void make_seed_its_own(struct fault_spec *spec)
 {
     static uint64_t opened;
-    struct fault_spec own = *spec;
 
-    if (own.seed)
-        own.seed += fetch_add_relaxed(&opened, 1u);
-    return own;
+    if (spec->seed)
+        spec->seed += fetch_add_relaxed(&opened, 1u);
 }
 
 /* Puts the faults around `inner`, which it takes over. */
-static int wrap(const struct fault_spec *spec, struct endpoint *inner, struct endpoint **endpoint_out)
+static int wrap(struct fault_spec *spec, struct endpoint *inner, struct endpoint **endpoint_out)
 {
-    struct fault_spec own;
     int error;
 
     if (!spec) {
         *endpoint_out = inner;
         return 0;
     }
-    own = of_its_own(spec);
-    error = fault_wrap(inner, &own, NULL, NULL, endpoint_out);
+    make_seed_its_own(spec);
+    error = fault_wrap(inner, spec, NULL, NULL, endpoint_out);
     if (error)
         endpoint_close(inner);
     return error;
@@ -48,7 +45,7 @@ static int wrap(const struct fault_spec *spec, struct endpoint *inner, struct en
 
 /* Both texts are looked at before anything is opened. *spec_out: NULL for no faults, else `storage`. */
 static int check_names(const char **transport, const char *fault_spec, struct fault_spec *storage,
-                       const struct fault_spec **spec_out)
+                       struct fault_spec **spec_out)
 {
     char reason[FAULT_ERROR_BYTES];
 
@@ -69,8 +66,7 @@ static int check_names(const char **transport, const char *fault_spec, struct fa
 int transport_connect(const char *transport, const struct address *server, const char *fault_spec,
                       struct endpoint **endpoint_out)
 {
-    const struct fault_spec *spec;
-    struct fault_spec storage;
+    struct fault_spec storage, *spec;
     struct endpoint *inner;
     int error = check_names(&transport, fault_spec, &storage, &spec);
 
@@ -86,8 +82,7 @@ int transport_connect(const char *transport, const struct address *server, const
 int transport_listen(const char *transport, const struct address *local, unsigned shard, unsigned shard_count,
                      const char *fault_spec, struct endpoint **endpoint_out)
 {
-    const struct fault_spec *spec;
-    struct fault_spec storage;
+    struct fault_spec storage, *spec;
     struct endpoint *inner;
     int error = check_names(&transport, fault_spec, &storage, &spec);
 

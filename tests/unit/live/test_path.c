@@ -211,12 +211,11 @@ Test(path, the_longer_it_has_been_narrow_the_less_often_it_is_tried)
 
 Test(path, a_frame_that_is_as_long_and_gets_through_proves_the_verdict_wrong)
 {
-    enum { THERE = 1, BACK = 2 };
     struct cxe_region *same;
 
     cr_assert_eq(cxe_region_open(other, "r", &same), 0);
     store_relaxed(&other->narrow_ns, 600 * NS_PER_S);
-    store_relaxed(&other->narrow_ways, (uint32_t)THERE);
+    store_relaxed(&other->narrow_ways, (uint32_t)WAY_THERE);
     store_relaxed(&other->narrow_until_ns, clock_now_ns()); /* it is over */
     cr_assert_eq(cxe_read(same, 0, back, 8192), 0);
     cr_expect_eq(spell_ns(other), 600 * NS_PER_S, "a long answer says nothing of long requests");
